@@ -1,0 +1,220 @@
+//! The four steps in order: check the call, text → tokens, tokens → scores, sentences → spans.
+
+use std::ops::Range;
+
+use crate::model::{Model, sigmoid};
+use crate::release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};
+use crate::sentences::sentences;
+use crate::tokens::{TextTokenizer, cut};
+
+/// What a caller wants of a call.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Names of the wanted labels, in the wanted order; `None` means all.
+    pub labels: Option<Vec<String>>,
+    /// Whether to score each sentence too.
+    pub spans: bool,
+}
+
+/// A sentence with scores of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// Where it stands: bytes of the UTF-8 text.
+    pub range: Range<usize>,
+    /// One score a label.
+    pub scores: Vec<f32>,
+}
+
+/// The result for one text; see `text-result` in `wit/classifier.wit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextResult {
+    /// One probability in [0,1] a label.
+    pub scores: Vec<f32>,
+    /// Tokens that the model read.
+    pub tokens: usize,
+    /// True where a limit cut the text.
+    pub truncated: bool,
+    /// Sentences, where they were asked for.
+    pub spans: Vec<Span>,
+}
+
+/// The results of one call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classification {
+    /// The release that gave the scores.
+    pub release: Release,
+    /// What each position of a `scores` list stands for.
+    pub labels: Vec<String>,
+    /// One result a text.
+    pub results: Vec<TextResult>,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClassifyError {
+    /// The release has no such label.
+    #[error("the release has no label {0:?}")]
+    UnknownLabel(String),
+    /// Split the batch.
+    #[error("{given} texts in one call; at most {limit} are allowed")]
+    TooManyTexts {
+        /// Texts in the call.
+        given: usize,
+        /// Texts allowed.
+        limit: usize,
+    },
+    /// Split the batch or shorten its texts.
+    #[error("{given} bytes of text in one call; at most {limit} are allowed")]
+    BatchTooLarge {
+        /// Bytes in the call.
+        given: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The engine failed on a text that it should have handled.
+    #[error("the engine failed: {0}")]
+    Engine(String),
+}
+
+/// A release, ready to score.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    manifest: Manifest,
+    release: Release,
+    tokenizer: TextTokenizer,
+    model: Model,
+}
+
+struct Scored {
+    scores: Vec<f32>,
+    tokens: usize,
+    truncated: bool,
+}
+
+impl Classifier {
+    /// Checks the files against the manifest, then reads, optimises and tries them on the shortest and the longest
+    /// text, so that files that do not fit each other are refused here and not at the first unlucky comment.
+    pub fn from_release(files: &ReleaseFiles<'_>) -> Result<Self, ReleaseError> {
+        let manifest = files.verify()?;
+        let limits = manifest.limits();
+        let tokenizer =
+            TextTokenizer::new(&manifest.tokenizer.file, files.tokenizer, limits.tokens_max, limits.text_bytes_max)?;
+        let model = Model::new(&manifest.model.file, files.model)?;
+        let classifier = Self { release: manifest.release(), manifest, tokenizer, model };
+        classifier.try_extremes()?;
+        Ok(classifier)
+    }
+
+    fn try_extremes(&self) -> Result<(), ReleaseError> {
+        let unusable = |problem| ReleaseError::Unusable { file: self.manifest.model.file.clone(), problem };
+        let id_max = self.tokenizer.id_max();
+        for tokens in [3, self.manifest.tokens_max] {
+            let logits = self.model.logits(&vec![id_max; tokens]).map_err(|e| {
+                unusable(format!(
+                    "fails on {tokens} tokens with id {id_max}, the highest of {}: model and tokenizer do not belong \
+                     together, or tokens_max is too high: {e}",
+                    self.manifest.tokenizer.file
+                ))
+            })?;
+            if logits.len() != self.manifest.labels.len() {
+                return Err(unusable(format!(
+                    "gives {} logits, but the manifest names {} labels",
+                    logits.len(),
+                    self.manifest.labels.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The release inside.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// What it scores, in the order of the model's output.
+    pub fn labels(&self) -> &[Label] {
+        &self.manifest.labels
+    }
+
+    /// Languages, as ISO 639-1 codes.
+    pub fn languages(&self) -> &[String] {
+        &self.manifest.languages
+    }
+
+    /// What one call may ask for.
+    pub fn limits(&self) -> Limits {
+        self.manifest.limits()
+    }
+
+    /// Scores a batch. The result for a text does not depend on the other texts of the batch.
+    pub fn classify<T: AsRef<str>>(&self, texts: &[T], options: &Options) -> Result<Classification, ClassifyError> {
+        self.check_limits(texts)?;
+        let wanted = self.wanted(options)?;
+        let results = texts
+            .iter()
+            .map(|text| self.classify_text(text.as_ref(), &wanted, options.spans))
+            .collect::<Result<_, _>>()?;
+        let labels = wanted.iter().filter_map(|&i| self.manifest.labels.get(i)).map(|l| l.name.clone()).collect();
+        Ok(Classification { release: self.release.clone(), labels, results })
+    }
+
+    fn check_limits<T: AsRef<str>>(&self, texts: &[T]) -> Result<(), ClassifyError> {
+        let limits = self.limits();
+        if texts.len() > limits.texts_max {
+            return Err(ClassifyError::TooManyTexts { given: texts.len(), limit: limits.texts_max });
+        }
+        let bytes: usize = texts.iter().map(|t| t.as_ref().len()).sum();
+        if bytes > limits.batch_bytes_max {
+            return Err(ClassifyError::BatchTooLarge { given: bytes, limit: limits.batch_bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Positions in the model's output of the wanted labels.
+    fn wanted(&self, options: &Options) -> Result<Vec<usize>, ClassifyError> {
+        let Some(names) = &options.labels else { return Ok((0..self.manifest.labels.len()).collect()) };
+        names
+            .iter()
+            .map(|name| {
+                let found = self.manifest.labels.iter().position(|label| label.name == *name);
+                found.ok_or_else(|| ClassifyError::UnknownLabel(name.clone()))
+            })
+            .collect()
+    }
+
+    fn classify_text(&self, text: &str, wanted: &[usize], spans: bool) -> Result<TextResult, ClassifyError> {
+        let whole = self.score(text, wanted)?;
+        let spans = if spans { self.score_sentences(text, &whole, wanted)? } else { Vec::new() };
+        Ok(TextResult { scores: whole.scores, tokens: whole.tokens, truncated: whole.truncated, spans })
+    }
+
+    fn score_sentences(&self, text: &str, whole: &Scored, wanted: &[usize]) -> Result<Vec<Span>, ClassifyError> {
+        let limits = self.limits();
+        let read = cut(text, limits.text_bytes_max);
+        let ranges: Vec<_> = sentences(read).take(limits.spans_max).collect();
+        if let [range] = ranges.as_slice() {
+            return Ok(vec![Span { range: range.clone(), scores: whole.scores.clone() }]);
+        }
+        ranges
+            .into_iter()
+            .map(|range| {
+                let scored = self.score(read.get(range.clone()).unwrap_or_default(), wanted)?;
+                Ok(Span { range, scores: scored.scores })
+            })
+            .collect()
+    }
+
+    fn score(&self, text: &str, wanted: &[usize]) -> Result<Scored, ClassifyError> {
+        let tokens = self.tokenizer.encode(text).map_err(ClassifyError::Engine)?;
+        if tokens.ids.is_empty() {
+            return Ok(Scored { scores: vec![0.0; wanted.len()], tokens: 0, truncated: tokens.truncated });
+        }
+        let logits = self.model.logits(&tokens.ids).map_err(ClassifyError::Engine)?;
+        let scores = wanted.iter().filter_map(|&i| logits.get(i)).map(|&logit| sigmoid(logit)).collect::<Vec<_>>();
+        if scores.len() != wanted.len() || !scores.iter().all(|score| score.is_finite()) {
+            return Err(ClassifyError::Engine(format!("{} tokens gave no score", tokens.ids.len())));
+        }
+        Ok(Scored { scores, tokens: tokens.ids.len(), truncated: tokens.truncated })
+    }
+}

@@ -1,0 +1,36 @@
+//! Text to tokens to scores, as a pure function of (release, text, options).
+//!
+//! This crate has no clock, files, network or randomness, and compiles to WebAssembly and natively alike. It knows
+//! nothing of WIT, HTTP or command lines: those are adapters around [`Classifier`].
+//!
+//! Read [`classifier`] first; it calls the steps in order:
+//! [`release`] (what is inside) → [`tokens`] (text to ids) → [`model`] (ids to scores), and [`sentences`] for spans.
+//!
+//! ```no_run
+//! use palisade_core::{Classifier, Options, ReleaseFiles};
+//!
+//! let folder = std::path::Path::new("models/english-toxicity");
+//! let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+//! let classifier = Classifier::from_release(&ReleaseFiles {
+//!     manifest: &read("release.json"),
+//!     model: &read("model.onnx"),
+//!     tokenizer: &read("tokenizer.json"),
+//! })?;
+//! let answer = classifier.classify(&["You are all very kind."], &Options::default())?;
+//! assert!(answer.results[0].scores[0] < 0.5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[cfg(feature = "engine")]
+pub mod classifier;
+#[cfg(feature = "engine")]
+pub mod model;
+pub mod release;
+#[cfg(feature = "engine")]
+pub mod sentences;
+#[cfg(feature = "engine")]
+pub mod tokens;
+
+#[cfg(feature = "engine")]
+pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult};
+pub use release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};

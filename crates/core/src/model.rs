@@ -1,0 +1,135 @@
+//! Token ids to scores: an ONNX classifier run by tract.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tract_onnx::tract_core::internal::{DimLike, anyhow, bail, ensure};
+use tract_onnx::tract_core::ops::array::Gather;
+use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::prelude::*;
+
+use crate::release::ReleaseError;
+
+/// What the graph wants at one of its inputs.
+#[derive(Debug, Clone, Copy)]
+enum Input {
+    Ids,
+    Ones,
+    Zeros,
+}
+
+/// An optimised, runnable network from `[1, tokens]` ids to `[1, labels]` logits. It takes any number of tokens, so
+/// nothing is ever padded.
+#[derive(Debug, Clone)]
+pub struct Model {
+    plan: Arc<TypedRunnableModel>,
+    inputs: Vec<(Input, DatumType)>,
+    /// Rows of the embedding table; an id at or above it does not exist.
+    vocabulary: Option<usize>,
+}
+
+impl Model {
+    /// Reads and optimises an ONNX file; `file` names it in errors.
+    ///
+    /// Inputs are known by the names that the Hugging Face exporters give them: `input_ids`, and, where the graph has
+    /// them, `attention_mask` and `token_type_ids`. The first output holds the logits.
+    pub fn new(file: &str, onnx: &[u8]) -> Result<Self, ReleaseError> {
+        without_panic(|| Self::build(onnx)).map_err(|e| ReleaseError::Unusable {
+            file: file.to_owned(),
+            problem: format!("not an ONNX classifier that can be run: {e}"),
+        })
+    }
+
+    fn build(mut onnx: &[u8]) -> TractResult<Self> {
+        let mut graph = tract_onnx::onnx().model_for_read(&mut onnx)?;
+        let tokens = graph.symbols.sym("tokens");
+        let mut inputs = Vec::new();
+        for (slot, outlet) in graph.input_outlets()?.to_vec().into_iter().enumerate() {
+            let input = match graph.node(outlet.node).name.as_str() {
+                "input_ids" => Input::Ids,
+                "attention_mask" => Input::Ones,
+                "token_type_ids" => Input::Zeros,
+                other => bail!("input {other:?} is not one of input_ids, attention_mask, token_type_ids"),
+            };
+            let declared = graph.outlet_fact(outlet)?.datum_type.concretize().unwrap_or(i64::datum_type());
+            graph.set_input_fact(slot, InferenceFact::dt_shape(declared, tvec![1.to_dim(), tokens.to_dim()]))?;
+            inputs.push((input, declared));
+        }
+        ensure!(inputs.iter().any(|(input, _)| matches!(input, Input::Ids)), "there is no input named input_ids");
+        graph.select_output_outlets(&graph.output_outlets()?.to_vec()[..1])?;
+        let typed = graph.into_typed()?;
+        let vocabulary = vocabulary(&typed)?;
+        let plan = typed.into_optimized()?.into_runnable()?;
+        Ok(Self { plan, inputs, vocabulary })
+    }
+
+    /// Runs one text.
+    pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, String> {
+        without_panic(|| self.run(ids))
+    }
+
+    fn run(&self, ids: &[u32]) -> TractResult<Vec<f32>> {
+        if let (Some(rows), Some(&id)) = (self.vocabulary, ids.iter().max()) {
+            ensure!((id as usize) < rows, "token id {id} is outside the model's {rows}");
+        }
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|&(input, datum_type)| {
+                let values: Vec<i64> = match input {
+                    Input::Ids => ids.iter().copied().map(i64::from).collect(),
+                    Input::Ones => vec![1; ids.len()],
+                    Input::Zeros => vec![0; ids.len()],
+                };
+                let tensor = Tensor::from_shape(&[1, ids.len()], &values)?;
+                Ok(tensor.cast_to_dt(datum_type)?.into_owned().into_tvalue())
+            })
+            .collect::<TractResult<TVec<_>>>()?;
+        let outputs = self.plan.run(inputs)?;
+        let logits = outputs.first().ok_or_else(|| anyhow!("the graph has no output"))?;
+        Ok(logits.cast_to::<f32>()?.view().as_slice::<f32>()?.to_vec())
+    }
+}
+
+/// The rows of the table that token ids are looked up in, where the graph looks them up directly.
+fn vocabulary(graph: &TypedModel) -> TractResult<Option<usize>> {
+    let mut rows = None;
+    for node in &graph.nodes {
+        let (Some(gather), [table, indices, ..]) = (node.op_as::<Gather>(), node.inputs.as_slice()) else { continue };
+        if graph.node(indices.node).name == "input_ids" {
+            let shape = &graph.outlet_fact(*table)?.shape;
+            let here = shape.iter().nth(gather.axis).and_then(|rows| rows.to_usize().ok());
+            rows = [rows, here].into_iter().flatten().min();
+        }
+    }
+    Ok(rows)
+}
+
+/// tract reports most faults as errors and some by panicking; both become messages. Where panics abort (in the
+/// component), the trap carries the message instead.
+fn without_panic<T>(step: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(result) => result.map_err(|e| format!("{e:#}")),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+            Err(format!("the engine panicked: {}", message.unwrap_or("without a message")))
+        }
+    }
+}
+
+/// The logistic function, in one written order and with one polynomial on every platform (`libm`).
+pub fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + libm::expf(-logit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sigmoid;
+
+    #[test]
+    fn sigmoid_stays_within_its_bounds() {
+        assert_eq!(sigmoid(0.0).to_bits(), 0.5f32.to_bits());
+        assert!(sigmoid(200.0) <= 1.0 && sigmoid(-200.0) >= 0.0);
+        assert!(sigmoid(f32::NAN).is_nan());
+    }
+}
