@@ -1,0 +1,140 @@
+//! A baked component as a file: its bytes, and what can be read off it without running it.
+
+use std::path::{Path, PathBuf};
+
+use palisade_core::Manifest;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use wasmparser::{Encoding, Parser, Payload};
+
+use crate::Error;
+
+/// The interface that this host calls.
+pub const CONTRACT: &str = "palisade:moderation/classifier@0.1.0";
+/// Name of the custom section that carries the release's manifest, byte for byte.
+pub const RELEASE_SECTION: &str = "palisade:release";
+
+/// The bytes of an artefact that speaks this host's contract.
+#[derive(Debug)]
+pub struct Artefact {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The component.
+    pub bytes: Vec<u8>,
+    /// What was read off it.
+    pub anatomy: Anatomy,
+}
+
+/// What an artefact says of itself, without running it.
+#[derive(Debug, Default, Serialize)]
+pub struct Anatomy {
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Interfaces that it gives.
+    pub exports: Vec<String>,
+    /// Interfaces that it needs; empty for a classifier.
+    pub imports: Vec<String>,
+    /// Sizes in bytes.
+    pub sizes: Sizes,
+    /// The manifest that was baked in, as it was written; its SHA-256 is the release's digest.
+    #[serde(skip)]
+    pub manifest: Option<Vec<u8>>,
+}
+
+/// Where an artefact's bytes are.
+#[derive(Debug, Default, Serialize)]
+pub struct Sizes {
+    /// The whole file.
+    pub file: u64,
+    /// Functions' bodies.
+    pub code: u64,
+    /// Memory's first content: the model, the tokenizer, constants.
+    pub data: u64,
+    /// Linear memory at start.
+    pub memory: u64,
+}
+
+impl Artefact {
+    /// Reads a file and checks that it is a component with this host's contract.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        Self::from_bytes(path, bytes)
+    }
+
+    /// The same for bytes in hand; `path` names them in errors.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let problem = |problem: String| Error::NotAnArtefact { path: path.to_owned(), problem };
+        let anatomy = dissect(&bytes).map_err(problem)?;
+        let problem = |problem: String| Error::NotAnArtefact { path: path.to_owned(), problem };
+        check_contract(&anatomy).map_err(problem)?;
+        Ok(Self { path: path.to_owned(), bytes, anatomy })
+    }
+
+    /// The release's manifest, where the artefact was baked.
+    pub fn manifest(&self) -> Option<Manifest> {
+        self.anatomy.manifest.as_deref().and_then(|bytes| Manifest::parse(bytes).ok())
+    }
+}
+
+/// Reads the component's outline. Fails, with what to do, on anything that is not a whole component.
+pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
+    if !Parser::is_component(bytes) {
+        return Err(if Parser::is_core_wasm(bytes) {
+            "a core WebAssembly module, not a component: bake a release into it with `palisade bake`".into()
+        } else {
+            "not a WebAssembly component; artefacts are made by `palisade bake`".into()
+        });
+    }
+    let mut anatomy = Anatomy { sha256: hex::encode(Sha256::digest(bytes)), ..Anatomy::default() };
+    anatomy.sizes.file = bytes.len() as u64;
+    let mut depth = 0_u32;
+    let broken = |e: wasmparser::BinaryReaderError| format!("a damaged or cut component (at byte {}): {}", e.offset(), e.message());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(broken)? {
+            Payload::Version { encoding: Encoding::Module, .. } => depth += 1,
+            Payload::Version { encoding: Encoding::Component, .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(imports) if depth == 1 => {
+                for import in imports {
+                    anatomy.imports.push(import.map_err(broken)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 1 => {
+                for export in exports {
+                    anatomy.exports.push(export.map_err(broken)?.name.name.to_owned());
+                }
+            }
+            Payload::CodeSectionStart { size, .. } => anatomy.sizes.code += u64::from(size),
+            Payload::DataSection(data) => anatomy.sizes.data += data.range().len() as u64,
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    anatomy.sizes.memory += memory.map_err(broken)?.initial * 65_536;
+                }
+            }
+            Payload::CustomSection(section) if depth == 1 && section.name() == RELEASE_SECTION => {
+                anatomy.manifest = Some(section.data().to_vec());
+            }
+            _ => {}
+        }
+    }
+    if depth != 0 {
+        return Err("a cut component: the file ends too early; copy or bake it again".into());
+    }
+    Ok(anatomy)
+}
+
+fn check_contract(anatomy: &Anatomy) -> Result<(), String> {
+    if anatomy.exports.iter().any(|export| export == CONTRACT) {
+        return Ok(());
+    }
+    let stem = CONTRACT.split('@').next().unwrap_or(CONTRACT);
+    let other = anatomy.exports.iter().find(|export| export.split('@').next() == Some(stem));
+    Err(match other {
+        Some(other) => format!("gives {other}, but this host speaks {CONTRACT}: bake its release again with this version's engine"),
+        None => format!("a component that does not give {CONTRACT} (it gives: {})", list(&anatomy.exports)),
+    })
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".into() } else { names.join(", ") }
+}

@@ -1,0 +1,58 @@
+//! `palisade bake`: a release becomes an artefact.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::{ExitStatus, beside_program, say};
+use crate::Artefact;
+use crate::bake::{ReleaseFolder, bake};
+
+/// Arguments of `palisade bake`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Folder of the release: release.json and the files that it names
+    release: PathBuf,
+    /// Where to write the component
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Engine module that the release is baked into [default: palisade-engine.wasm beside this program]
+    #[arg(long, env = "PALISADE_ENGINE", value_name = "FILE")]
+    engine: Option<PathBuf>,
+}
+
+/// Reads the release, bakes it, checks the result, and only then puts it in place.
+pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
+    let engine = match &arguments.engine {
+        Some(path) => path.clone(),
+        None => beside_program("palisade-engine.wasm")
+            .context("no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine")?,
+    };
+    let engine = std::fs::read(&engine).with_context(|| engine.display().to_string())?;
+    let release = ReleaseFolder::read(&arguments.release)?;
+    let artefact = Artefact::from_bytes(&arguments.output, bake(&engine, &release)?)?;
+    write_whole(&arguments.output, &artefact.bytes).with_context(|| arguments.output.display().to_string())?;
+    let release = artefact.manifest().map(|m| format!("{} {}", m.name, m.version)).unwrap_or_default();
+    let mib = artefact.bytes.len() as f64 / f64::from(1 << 20);
+    say(&format!("baked {release} into {} ({mib:.1} MiB)", arguments.output.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// Writes a file that is either there whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Readable by all, like any file that is made to be copied elsewhere.
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! `palisade classify`: texts in, scores out, in order.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde_json::value::RawValue;
+
+use super::{ArtefactArguments, ExitStatus, Ready, Worker, progress, say};
+use crate::Error;
+use crate::bindings::{Description, Options, Release, Span, TextResult};
+use crate::input::{Batches, Item, LineFormat, LineProblem};
+use crate::ordered::map_ordered;
+use crate::table::Table;
+
+/// Arguments of `palisade classify`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Texts to score, or `-` for the lines of standard input
+    #[arg(required = true, value_name = "TEXT")]
+    texts: Vec<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// What the lines of standard input are
+    #[arg(long, value_enum, default_value_t = LineFormat::Auto)]
+    input: LineFormat,
+    /// Labels to score, in this order [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LABEL")]
+    labels: Option<Vec<String>>,
+    /// Score each sentence too (in the JSON only)
+    #[arg(long)]
+    spans: bool,
+    #[command(flatten)]
+    artefact: ArtefactArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For reading: a row a text
+    Table,
+    /// For programs: a JSON object a text
+    Jsonl,
+}
+
+/// One line of the answer: the line it answers, and its result or why there is none.
+struct Answer {
+    item: Item,
+    result: Result<TextResult, LineProblem>,
+}
+
+/// Scores the texts and prints them as they come.
+pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
+    let from_stdin = arguments.texts.iter().any(|text| text == "-");
+    if from_stdin && arguments.texts.len() > 1 {
+        bail!("`-` stands for standard input and goes alone; give texts or `-`, not both");
+    }
+    let ready = arguments.artefact.prepare()?;
+    let options = Options { labels: arguments.labels.clone(), spans: arguments.spans };
+    let labels = wanted_labels(&ready.description, options.labels.as_deref())?;
+    let text_bytes_max = ready.description.limits.text_bytes_max as usize;
+    let mut printer = Printer::new(arguments.format, &ready.description, &labels);
+
+    if from_stdin {
+        let mut lines = Batches::new(std::io::stdin(), arguments.input, text_bytes_max);
+        let counts = classify_all(&mut lines, &ready, &options, &mut printer)?;
+        if let Some(error) = lines.failure() {
+            bail!("standard input broke off after line {}: {error}", counts.lines);
+        }
+        Ok(counts.report())
+    } else {
+        let items = (1..).zip(&arguments.texts).map(|(line, text)| Item { line, id: None, text: Ok(text.clone()) });
+        let batches: Vec<Vec<Item>> = items.map(|item| vec![item]).collect();
+        Ok(classify_all(batches.into_iter(), &ready, &options, &mut printer)?.report())
+    }
+}
+
+fn wanted_labels(description: &Description, wanted: Option<&[String]>) -> Result<Vec<String>> {
+    let all: Vec<String> = description.labels.iter().map(|label| label.name.clone()).collect();
+    let Some(wanted) = wanted else { return Ok(all) };
+    for name in wanted {
+        if !all.contains(name) {
+            bail!("the release has no label {name:?}; it has {}", all.join(", "));
+        }
+    }
+    Ok(wanted.to_vec())
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    lines: u64,
+    failed: u64,
+    first_failure: Option<String>,
+}
+
+impl Counts {
+    fn add(&mut self, answer: &Answer) {
+        self.lines += 1;
+        if let Err(problem) = &answer.result {
+            self.failed += 1;
+            self.first_failure.get_or_insert_with(|| format!("line {}: {}", answer.item.line, problem.message));
+        }
+    }
+
+    /// Says on standard error what failed, and turns it into the exit status.
+    fn report(&self) -> ExitStatus {
+        let Some(first) = &self.first_failure else { return ExitStatus::Done };
+        let more = if self.failed > 1 { "; first, " } else { "; " };
+        say(&format!("{} of {} lines could not be classified{more}{first}", self.failed, self.lines));
+        if self.failed < self.lines { ExitStatus::Partly } else { ExitStatus::Failed }
+    }
+}
+
+fn classify_all(
+    batches: impl Iterator<Item = Vec<Item>> + Send,
+    ready: &Ready,
+    options: &Options,
+    printer: &mut Printer,
+) -> Result<Counts> {
+    let bar = progress("texts");
+    let workers = (0..ready.workers)
+        .map(|_| {
+            let mut worker = Worker::new(&ready.loaded, options);
+            move |batch: Vec<Item>| classify_batch(&mut worker, batch)
+        })
+        .collect();
+    let mut counts = Counts::default();
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let written = map_ordered(batches, workers, |answers: Vec<Answer>| {
+        bar.inc(answers.len() as u64);
+        for answer in answers {
+            counts.add(&answer);
+            printer.print(&mut out, &answer)?;
+        }
+        out.flush()
+    })
+    .and_then(|()| printer.finish(&mut out))
+    .and_then(|()| out.flush());
+    bar.finish_and_clear();
+    match written {
+        // Whoever read the output has had enough of it.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(counts),
+        other => Ok(other.map(|()| counts)?),
+    }
+}
+
+fn classify_batch(worker: &mut Worker, batch: Vec<Item>) -> Vec<Answer> {
+    let texts: Vec<&str> = batch.iter().filter_map(|item| item.text.as_deref().ok()).collect();
+    let mut results = if texts.is_empty() { Vec::new() } else { worker.classify(&texts) }.into_iter();
+    batch
+        .into_iter()
+        .map(|item| {
+            let result = match &item.text {
+                Err(problem) => Err(problem.clone()),
+                Ok(_) => match results.next() {
+                    Some(result) => result.map_err(not_classified),
+                    None => Err(not_classified(Error::Fault("no result for a text".into()))),
+                },
+            };
+            Answer { item, result }
+        })
+        .collect()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a map_err function")]
+fn not_classified(error: Error) -> LineProblem {
+    LineProblem { code: "not-classified", message: error.to_string() }
+}
+
+enum Printer {
+    Table(Table),
+    Jsonl { labels: Vec<String>, release: Release },
+}
+
+impl Printer {
+    fn new(format: Format, description: &Description, labels: &[String]) -> Self {
+        match format {
+            Format::Jsonl => Self::Jsonl { labels: labels.to_vec(), release: description.release.clone() },
+            Format::Table => Self::Table(Table::new(description, labels, std::io::stdout().is_terminal())),
+        }
+    }
+
+    fn print(&mut self, out: &mut impl Write, answer: &Answer) -> std::io::Result<()> {
+        match self {
+            Self::Table(table) => {
+                let text = answer.item.text.as_deref().unwrap_or_default();
+                let result = answer.result.as_ref().map_err(|problem| {
+                    let mut message = String::new();
+                    let _ = write!(message, "line {}: {}", answer.item.line, problem.message);
+                    message
+                });
+                table.row(out, text, result)
+            }
+            Self::Jsonl { labels, release } => {
+                serde_json::to_writer(&mut *out, &JsonAnswer::new(answer, labels, release))?;
+                out.write_all(b"\n")
+            }
+        }
+    }
+
+    fn finish(&mut self, out: &mut impl Write) -> std::io::Result<()> {
+        match self {
+            Self::Table(table) => table.finish(out),
+            Self::Jsonl { .. } => Ok(()),
+        }
+    }
+}
+
+/// One line of `--format jsonl`; `id` is the line's own, or its number.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum JsonAnswer<'a> {
+    Scored {
+        id: Id<'a>,
+        scores: Scores<'a>,
+        truncated: bool,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        spans: Vec<JsonSpan<'a>>,
+        release: JsonRelease<'a>,
+    },
+    Failed {
+        id: Id<'a>,
+        line: u64,
+        error: JsonError<'a>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Id<'a> {
+    Given(&'a RawValue),
+    Line(u64),
+}
+
+#[derive(Serialize)]
+struct JsonSpan<'a> {
+    start: u32,
+    end: u32,
+    scores: Scores<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonRelease<'a> {
+    name: &'a str,
+    version: &'a str,
+    digest: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonError<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+struct Scores<'a> {
+    labels: &'a [String],
+    scores: &'a [f32],
+}
+
+impl Serialize for Scores<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.labels.len()))?;
+        for (label, score) in self.labels.iter().zip(self.scores) {
+            map.serialize_entry(label, score)?;
+        }
+        map.end()
+    }
+}
+
+impl<'a> JsonAnswer<'a> {
+    fn new(answer: &'a Answer, labels: &'a [String], release: &'a Release) -> Self {
+        let id = match &answer.item.id {
+            Some(id) => Id::Given(id),
+            None => Id::Line(answer.item.line),
+        };
+        let scores = |scores: &'a [f32]| Scores { labels, scores };
+        match &answer.result {
+            Ok(result) => Self::Scored {
+                id,
+                scores: scores(&result.scores),
+                truncated: result.truncated,
+                spans: result.spans.iter().map(|Span { start, end, scores: s }| JsonSpan { start: *start, end: *end, scores: scores(s) }).collect(),
+                release: JsonRelease { name: &release.name, version: &release.version, digest: &release.digest },
+            },
+            Err(problem) => Self::Failed {
+                id,
+                line: answer.item.line,
+                error: JsonError { code: problem.code, message: &problem.message },
+            },
+        }
+    }
+}

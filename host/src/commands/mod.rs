@@ -1,0 +1,165 @@
+//! The commands of `palisade`, one file each, and what they share.
+
+pub mod bake;
+pub mod classify;
+pub mod eval;
+pub mod inspect;
+
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::bindings::{Description, Options, TextResult};
+use crate::{Artefact, Error, Instance, Loaded, Runtime, RuntimeLimits};
+
+/// How a command ended, as the shell sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// Everything was done.
+    Done,
+    /// Done, with a negative result: some lines could not be classified.
+    Partly,
+    /// Nothing could be done.
+    Failed,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        ExitCode::from(match status {
+            ExitStatus::Done => 0,
+            ExitStatus::Partly => 1,
+            ExitStatus::Failed => 2,
+        })
+    }
+}
+
+/// Which artefact to run, and what it may use.
+#[derive(Debug, Args)]
+pub struct ArtefactArguments {
+    /// Baked component to run [default: palisade-default.wasm beside this program]
+    #[arg(short, long, env = "PALISADE_ARTEFACT", value_name = "FILE")]
+    artefact: Option<PathBuf>,
+    /// Instances that work side by side [default: one a core]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// Longest time of one call of the component, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = RuntimeLimits::default().call_ms_max)]
+    call_ms_max: u64,
+    /// Largest memory of one instance, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = RuntimeLimits::default().memory_mib_max, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    memory_mib_max: u64,
+}
+
+/// A release that is ready to score.
+#[derive(Debug)]
+pub struct Ready {
+    /// To be instantiated, once a worker.
+    pub loaded: Loaded,
+    /// What the component says of itself.
+    pub description: Description,
+    /// How many workers to start.
+    pub workers: usize,
+}
+
+impl ArtefactArguments {
+    /// Loads the artefact and asks it what it is. Says so on standard error where that takes seconds.
+    pub fn prepare(&self) -> Result<Ready> {
+        let path = match &self.artefact {
+            Some(path) => path.clone(),
+            None => beside_program("palisade-default.wasm")
+                .context("no artefact to run\n  hint: name one with --artefact, or make one with `palisade bake`")?,
+        };
+        let artefact = Artefact::read(&path)?;
+        let workers = self.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let runtime = Runtime::new(RuntimeLimits {
+            call_ms_max: self.call_ms_max,
+            memory_mib_max: self.memory_mib_max,
+            instances_max: u32::try_from(workers)?.saturating_add(1),
+        })?;
+        if !runtime.is_compiled(&artefact) {
+            say(&format!("compiling {} for this machine, once", path.display()));
+        }
+        let loaded = runtime.load(&artefact)?;
+        let description = loaded.instantiate()?.describe().with_context(|| path.display().to_string())?;
+        Ok(Ready { loaded, description, workers })
+    }
+}
+
+/// A file that is shipped in the folder of this program.
+pub fn beside_program(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().context("this program's own place is unknown")?;
+    let file = program.parent().unwrap_or(Path::new("")).join(name);
+    if !file.is_file() {
+        bail!("{}: no such file", file.display());
+    }
+    Ok(file)
+}
+
+/// Writes one line to standard error, where logs go.
+#[expect(clippy::print_stderr, reason = "the one place that writes to standard error")]
+pub fn say(message: &str) {
+    eprintln!("palisade: {message}");
+}
+
+/// A progress line on standard error; hidden where that is no terminal.
+pub fn progress(what: &'static str) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    bar
+}
+
+/// One worker's instance, replaced when a call breaks it.
+#[derive(Debug)]
+pub struct Worker {
+    loaded: Loaded,
+    options: Options,
+    instance: Option<Instance>,
+}
+
+impl Worker {
+    /// A worker that gives what `options` ask for.
+    pub fn new(loaded: &Loaded, options: &Options) -> Self {
+        Self { loaded: loaded.clone(), options: options.clone(), instance: None }
+    }
+
+    /// Scores the texts. Where the batch as a whole fails, each text is tried alone, so that one bad text costs only
+    /// its own result.
+    pub fn classify(&mut self, texts: &[&str]) -> Vec<Result<TextResult, Error>> {
+        match self.call(texts) {
+            Ok(results) => results.into_iter().map(Ok).collect(),
+            Err(error) if texts.len() <= 1 => vec![Err(error)],
+            Err(_) => texts
+                .iter()
+                .map(|text| {
+                    let mut results = self.call(&[text])?;
+                    results.pop().ok_or_else(|| Error::Fault("no result for a text".into()))
+                })
+                .collect(),
+        }
+    }
+
+    fn call(&mut self, texts: &[&str]) -> Result<Vec<TextResult>, Error> {
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => self.loaded.instantiate()?,
+        };
+        let answer = instance.classify(texts, &self.options);
+        if matches!(answer, Ok(_) | Err(Error::Refused(_))) {
+            self.instance = Some(instance);
+        }
+        let results = answer?.results;
+        if results.len() != texts.len() {
+            return Err(Error::Fault(format!("{} results for {} texts", results.len(), texts.len())));
+        }
+        Ok(results)
+    }
+}

@@ -1,0 +1,173 @@
+//! wasmtime, set up to run classifiers: strict SIMD, a time limit and a memory limit for every call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, Trap,
+};
+
+use crate::bindings::{Classification, Description, ModerationPre, Moderation, Options};
+use crate::{Artefact, Error, cache};
+
+/// How often running code looks whether its time is over.
+const TICK: Duration = Duration::from_millis(10);
+/// Largest linear memory that the pool makes room for.
+const MEMORY_MIB_MAX: u64 = 1024;
+
+/// What an instance may use.
+#[derive(Debug, Clone, Copy)]
+pub struct RuntimeLimits {
+    /// Longest time of one call, in milliseconds.
+    pub call_ms_max: u64,
+    /// Largest linear memory of one instance, in MiB; at most 1024.
+    pub memory_mib_max: u64,
+    /// Most instances at one time.
+    pub instances_max: u32,
+}
+
+impl Default for RuntimeLimits {
+    fn default() -> Self {
+        Self { call_ms_max: 30_000, memory_mib_max: 256, instances_max: 64 }
+    }
+}
+
+/// The engine and its limits; one a process.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    engine: Engine,
+    limits: RuntimeLimits,
+}
+
+impl Runtime {
+    /// Sets wasmtime up and starts the clock of the time limits.
+    pub fn new(limits: RuntimeLimits) -> Result<Self, Error> {
+        let engine = Engine::new(&config(limits)).map_err(|e| Error::Fault(format!("wasmtime does not start: {e:#}")))?;
+        let weak = engine.weak();
+        let clock = move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        };
+        std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn(clock)
+            .map_err(|e| Error::Fault(format!("no thread for the time limits: {e}")))?;
+        Ok(Self { engine, limits })
+    }
+
+    /// Whether [`Runtime::load`] will find the artefact compiled, and take milliseconds instead of seconds.
+    pub fn is_compiled(&self, artefact: &Artefact) -> bool {
+        cache::holds(&self.engine, artefact)
+    }
+
+    /// Loads an artefact: from the cache of compiled code, or by compiling it (seconds).
+    pub fn load(&self, artefact: &Artefact) -> Result<Loaded, Error> {
+        let component = cache::compiled(&self.engine, artefact)?;
+        let cannot_link = |e: wasmtime::Error| Error::NotAnArtefact {
+            path: artefact.path.clone(),
+            problem: format!("wants imports, and a classifier gets none: {e:#}"),
+        };
+        let pre = Linker::new(&self.engine).instantiate_pre(&component).map_err(cannot_link)?;
+        let pre = ModerationPre::new(pre).map_err(|e| Error::NotAnArtefact {
+            path: artefact.path.clone(),
+            problem: format!("its contract has another shape than this host's of the same version: {e:#}"),
+        })?;
+        Ok(Loaded { pre: Arc::new(pre), limits: self.limits })
+    }
+}
+
+fn config(limits: RuntimeLimits) -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    let memory_bytes = usize::try_from(limits.memory_mib_max.min(MEMORY_MIB_MAX) << 20).unwrap_or(usize::MAX);
+    pool.total_component_instances(limits.instances_max)
+        .total_core_instances(limits.instances_max)
+        .total_memories(limits.instances_max)
+        .total_tables(limits.instances_max * 2)
+        .max_memories_per_component(1)
+        .max_memory_size(memory_bytes)
+        .table_elements(100_000);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_relaxed_simd(false) // its results differ between processors
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_reservation(memory_bytes as u64)
+        .memory_guaranteed_dense_image_size(MEMORY_MIB_MAX << 20); // a release is larger than the default 16 MiB
+    config
+}
+
+/// A release ready to be instantiated, on any thread.
+#[derive(Clone)]
+pub struct Loaded {
+    pre: Arc<ModerationPre<StoreLimits>>,
+    limits: RuntimeLimits,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// A fresh instance: microseconds, for the release is in its memory image.
+    pub fn instantiate(&self) -> Result<Instance, Error> {
+        let memory_bytes = usize::try_from(self.limits.memory_mib_max << 20).unwrap_or(usize::MAX);
+        let limits = StoreLimitsBuilder::new().memory_size(memory_bytes).trap_on_grow_failure(true).build();
+        let mut store = Store::new(self.pre.engine(), limits);
+        store.limiter(|limits| limits);
+        store.set_epoch_deadline(self.ticks());
+        let moderation = self.pre.instantiate(&mut store).map_err(|e| self.fault(&e))?;
+        Ok(Instance { store, moderation, loaded: self.clone() })
+    }
+
+    fn ticks(&self) -> u64 {
+        self.limits.call_ms_max.div_ceil(TICK.as_millis().try_into().unwrap_or(1)).saturating_add(1)
+    }
+
+    fn fault(&self, error: &wasmtime::Error) -> Error {
+        if matches!(error.downcast_ref(), Some(Trap::Interrupt)) {
+            return Error::Deadline { limit_ms: self.limits.call_ms_max };
+        }
+        let message = format!("{error:#}");
+        if message.contains("growing memory") || message.contains("memory minimum size") {
+            return Error::Memory { limit_mib: self.limits.memory_mib_max };
+        }
+        Error::Fault(message)
+    }
+}
+
+/// One instance of a release, for one thread. After an error other than [`Error::Refused`] it must not be used again.
+pub struct Instance {
+    store: Store<StoreLimits>,
+    moderation: Moderation,
+    loaded: Loaded,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    /// The release inside, its labels and limits.
+    pub fn describe(&mut self) -> Result<Description, Error> {
+        self.store.set_epoch_deadline(self.loaded.ticks());
+        let answer = self.moderation.palisade_moderation_classifier().call_describe(&mut self.store);
+        answer.map_err(|e| self.loaded.fault(&e))?.map_err(Error::Refused)
+    }
+
+    /// Scores a batch of texts.
+    pub fn classify<T: AsRef<str>>(&mut self, texts: &[T], options: &Options) -> Result<Classification, Error> {
+        self.store.set_epoch_deadline(self.loaded.ticks());
+        let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
+        let answer = self.moderation.palisade_moderation_classifier().call_classify(&mut self.store, &texts, options);
+        answer.map_err(|e| self.loaded.fault(&e))?.map_err(Error::Refused)
+    }
+}

@@ -1,0 +1,40 @@
+//! Palisade on one machine: runs the classifier component under wasmtime.
+//!
+//! The way in is [`Runtime`]: it holds the engine, loads a baked [`Artefact`] (compiled ahead of time, and kept), and
+//! hands out [`Instance`]s, one a thread. [`bake`] makes an artefact out of a release. The command `palisade` is a thin
+//! layer over this library; its commands are in [`commands`].
+//!
+//! This crate knows nothing about tokens or models: the component does. It never logs a text.
+//!
+//! ```no_run
+//! use palisade_host::{Artefact, Runtime, RuntimeLimits, bindings::Options};
+//!
+//! let runtime = Runtime::new(RuntimeLimits::default())?;
+//! let loaded = runtime.load(&Artefact::read("target/release/palisade-default.wasm".as_ref())?)?;
+//! let mut instance = loaded.instantiate()?;
+//! let answer = instance.classify(&["You are all very kind."], &Options { labels: None, spans: false })?;
+//! println!("{} gives {:?}", answer.release.name, answer.results[0].scores);
+//! # Ok::<(), palisade_host::Error>(())
+//! ```
+
+pub mod artefact;
+pub mod bake;
+mod cache;
+pub mod commands;
+pub mod engine;
+mod error;
+pub mod input;
+pub mod ordered;
+mod table;
+
+pub use artefact::Artefact;
+pub use engine::{Instance, Loaded, Runtime, RuntimeLimits};
+pub use error::Error;
+
+/// The contract's types and calls, as generated from `wit/`.
+pub mod bindings {
+    #[path = "generated.rs"]
+    mod generated;
+    pub use generated::exports::palisade::moderation::classifier::*;
+    pub use generated::{Moderation, ModerationPre};
+}

@@ -1,0 +1,47 @@
+//! The command `palisade`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use palisade_host::commands::{ExitStatus, bake, classify, eval, inspect, say};
+
+/// Content moderation that runs where you are: the classifier is a WebAssembly component, and its scores are the same
+/// to the bit wherever it runs.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Score texts
+    Classify(classify::Arguments),
+    /// Measure a release against labelled texts
+    Eval(eval::Arguments),
+    /// Show what an artefact is: contract, imports, release, sizes
+    Inspect(inspect::Arguments),
+    /// Make an artefact out of a release
+    Bake(bake::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitStatus::Failed.into()
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<ExitStatus> {
+    match command {
+        Command::Classify(arguments) => classify::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Bake(arguments) => bake::run(arguments),
+    }
+}

@@ -1,0 +1,143 @@
+//! The table that people read: a row a text, a column a label.
+
+use std::io::Write;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::bindings::{Description, TextResult};
+
+const WIDTH_WITHOUT_TERMINAL: usize = 120;
+const TEXT_WIDTH_MIN: usize = 20;
+const FLAGGED: &str = "\x1b[1;31m";
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+struct Column {
+    /// The label's name on two lines, split at its last underscore.
+    head: [String; 2],
+    width: usize,
+    threshold: f32,
+}
+
+/// Prints rows as they come; the heading first, the release last.
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    text_width: usize,
+    release: String,
+    colour: bool,
+    rows: u64,
+    truncated: u64,
+}
+
+impl Table {
+    pub(crate) fn new(description: &Description, labels: &[String], terminal: bool) -> Self {
+        let columns: Vec<Column> = labels
+            .iter()
+            .map(|name| {
+                let (upper, lower) = name.rsplit_once('_').unwrap_or(("", name));
+                let threshold = description.labels.iter().find(|l| l.name == *name).map_or(f32::INFINITY, |l| l.threshold);
+                Column { head: [upper.into(), lower.into()], width: upper.len().max(lower.len()).max(6), threshold }
+            })
+            .collect();
+        let scores_width: usize = columns.iter().map(|column| column.width + 2).sum();
+        let width = terminal.then(terminal_size::terminal_size).flatten().map_or(WIDTH_WITHOUT_TERMINAL, |(w, _)| w.0.into());
+        let release = &description.release;
+        Self {
+            columns,
+            text_width: width.saturating_sub(scores_width).max(TEXT_WIDTH_MIN),
+            release: format!("{} {} ({})", release.name, release.version, release.digest.get(..12).unwrap_or_default()),
+            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+            rows: 0,
+            truncated: 0,
+        }
+    }
+
+    pub(crate) fn row(&mut self, out: &mut impl Write, text: &str, result: Result<&TextResult, String>) -> std::io::Result<()> {
+        if self.rows == 0 {
+            self.heading(out)?;
+        }
+        self.rows += 1;
+        match result {
+            Ok(result) => {
+                for (column, &score) in self.columns.iter().zip(&result.scores) {
+                    let flagged = score >= column.threshold;
+                    let mark = if flagged { '*' } else { ' ' };
+                    let (start, end) = if flagged && self.colour { (FLAGGED, PLAIN) } else { ("", "") };
+                    write!(out, "{start}{:>width$.3}{mark}{end} ", score, width = column.width)?;
+                }
+                self.truncated += u64::from(result.truncated);
+                writeln!(out, "{}", shown(text, self.text_width))
+            }
+            Err(message) => {
+                let (start, end) = if self.colour { (FLAGGED, PLAIN) } else { ("", "") };
+                writeln!(out, "{start}{message}{end}")
+            }
+        }
+    }
+
+    fn heading(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let (start, end) = if self.colour { (DIM, PLAIN) } else { ("", "") };
+        for line in [0, 1] {
+            write!(out, "{start}")?;
+            for column in &self.columns {
+                write!(out, "{:>width$}  ", column.head.get(line).map_or("", String::as_str), width = column.width)?;
+            }
+            writeln!(out, "{}{end}", if line == 1 { "text" } else { "" })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(&self, out: &mut impl Write) -> std::io::Result<()> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let (start, end) = if self.colour { (DIM, PLAIN) } else { ("", "") };
+        writeln!(out, "{start}* at or above the label's threshold · release {}{end}", self.release)?;
+        if self.truncated > 0 {
+            writeln!(out, "{start}{} of {} texts were too long: their scores speak of the beginning only{end}", self.truncated, self.rows)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text on one line of at most `width` columns, with nothing in it that a terminal would obey.
+fn shown(text: &str, width: usize) -> String {
+    let harmless = |c: char| if c.is_control() || is_bidi_control(c) { ' ' } else { c };
+    let head: String = text.trim().chars().take(width * 2 + 1).map(harmless).collect();
+    if head.width() <= width && head.len() >= text.trim().len() {
+        return head;
+    }
+    let mut line = String::new();
+    let mut used = 0;
+    for c in head.chars() {
+        used += c.width().unwrap_or(0);
+        if used >= width {
+            break;
+        }
+        line.push(c);
+    }
+    line.push('…');
+    line
+}
+
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_text_cannot_steer_the_terminal() {
+        assert_eq!(shown("a\x1b[31mb\nc\u{202E}d", 40), "a [31mb c d");
+    }
+
+    #[test]
+    fn a_long_text_ends_in_an_ellipsis() {
+        assert_eq!(shown("abcdef", 6), "abcdef");
+        assert_eq!(shown("abcdefg", 6), "abcde…");
+        assert_eq!(shown("你好你好", 6), "你好…");
+        assert_eq!(shown(&"x".repeat(1000), 4), "xxx…");
+    }
+}
