@@ -56,7 +56,9 @@ fn load(input: Option<Input>) -> Result<Classifier, String> {
     let input = input.ok_or("palisade_bake_reserve was not called")?;
     let (manifest, rest) = input.bytes.split_at(input.manifest);
     let (model, tokenizer) = rest.split_at(input.model);
-    Classifier::from_release(&ReleaseFiles { manifest, model, tokenizer }).map_err(|e| e.to_string())
+    let unplanned = Classifier::read(&ReleaseFiles { manifest, model, tokenizer }).map_err(|e| e.to_string())?;
+    drop(input); // what planning allocates fills the place, and the snapshot stays dense
+    unplanned.plan().map_err(|e| e.to_string())
 }
 
 fn set_message(message: String) -> usize {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::model::{Model, sigmoid};
+use crate::model::{Graph, Model, sigmoid};
 use crate::release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};
 use crate::sentences::sentences;
 use crate::tokens::{TextTokenizer, cut};
@@ -28,7 +28,7 @@ pub struct Span {
 /// The result for one text; see `text-result` in `wit/classifier.wit`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextResult {
-    /// One probability in [0,1] a label.
+    /// One probability in 0 to 1 a label.
     pub scores: Vec<f32>,
     /// Tokens that the model read.
     pub tokens: usize,
@@ -91,18 +91,41 @@ struct Scored {
     truncated: bool,
 }
 
+/// A release that is read and checked, but not planned yet. It holds no part of the files, so a caller who is short of
+/// memory can drop them before the planning.
+#[derive(Debug)]
+pub struct Unplanned {
+    manifest: Manifest,
+    tokenizer: TextTokenizer,
+    graph: Graph,
+}
+
+impl Unplanned {
+    /// Optimises the network, then tries the release on the shortest and the longest text, so that files that do not
+    /// fit each other are refused here and not at the first unlucky comment.
+    pub fn plan(self) -> Result<Classifier, ReleaseError> {
+        let model = self.graph.plan()?;
+        let release = self.manifest.release();
+        let classifier = Classifier { manifest: self.manifest, release, tokenizer: self.tokenizer, model };
+        classifier.try_extremes()?;
+        Ok(classifier)
+    }
+}
+
 impl Classifier {
-    /// Checks the files against the manifest, then reads, optimises and tries them on the shortest and the longest
-    /// text, so that files that do not fit each other are refused here and not at the first unlucky comment.
+    /// Checks the files against the manifest and makes a classifier of them.
     pub fn from_release(files: &ReleaseFiles<'_>) -> Result<Self, ReleaseError> {
+        Self::read(files)?.plan()
+    }
+
+    /// The first half of [`Classifier::from_release`].
+    pub fn read(files: &ReleaseFiles<'_>) -> Result<Unplanned, ReleaseError> {
         let manifest = files.verify()?;
         let limits = manifest.limits();
         let tokenizer =
             TextTokenizer::new(&manifest.tokenizer.file, files.tokenizer, limits.tokens_max, limits.text_bytes_max)?;
-        let model = Model::new(&manifest.model.file, files.model)?;
-        let classifier = Self { release: manifest.release(), manifest, tokenizer, model };
-        classifier.try_extremes()?;
-        Ok(classifier)
+        let graph = Graph::read(&manifest.model.file, files.model)?;
+        Ok(Unplanned { manifest, tokenizer, graph })
     }
 
     fn try_extremes(&self) -> Result<(), ReleaseError> {
@@ -173,7 +196,9 @@ impl Classifier {
 
     /// Positions in the model's output of the wanted labels.
     fn wanted(&self, options: &Options) -> Result<Vec<usize>, ClassifyError> {
-        let Some(names) = &options.labels else { return Ok((0..self.manifest.labels.len()).collect()) };
+        let Some(names) = &options.labels else {
+            return Ok((0..self.manifest.labels.len()).collect());
+        };
         names
             .iter()
             .map(|name| {

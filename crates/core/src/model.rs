@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, anyhow, bail, ensure};
 use tract_onnx::tract_core::ops::array::Gather;
 use tract_onnx::tract_hir::infer::Factoid;
-use tract_onnx::prelude::*;
 
 use crate::release::ReleaseError;
 
@@ -16,6 +16,65 @@ enum Input {
     Ids,
     Ones,
     Zeros,
+}
+
+/// An ONNX classifier, read but not yet planned. It holds no part of the bytes that it was read from.
+#[derive(Debug)]
+pub struct Graph {
+    file: String,
+    network: InferenceModel,
+    inputs: Vec<(Input, DatumType)>,
+}
+
+impl Graph {
+    /// Reads an ONNX file; `file` names it in errors.
+    ///
+    /// Inputs are known by the names that the Hugging Face exporters give them: `input_ids`, and, where the graph has
+    /// them, `attention_mask` and `token_type_ids`. The first output holds the logits.
+    pub fn read(file: &str, onnx: &[u8]) -> Result<Self, ReleaseError> {
+        let (network, inputs) = without_panic(|| read(onnx)).map_err(|problem| not_runnable(file, &problem))?;
+        Ok(Self { file: file.to_owned(), network, inputs })
+    }
+
+    /// Optimises the graph and plans its run.
+    pub fn plan(self) -> Result<Model, ReleaseError> {
+        let Self { file, network, inputs } = self;
+        without_panic(|| {
+            let typed = network.into_typed()?;
+            let vocabulary = vocabulary(&typed)?;
+            let plan = typed.into_optimized()?.into_runnable()?;
+            Ok(Model { plan, inputs, vocabulary })
+        })
+        .map_err(|problem| not_runnable(&file, &problem))
+    }
+}
+
+fn not_runnable(file: &str, problem: &str) -> ReleaseError {
+    ReleaseError::Unusable {
+        file: file.to_owned(),
+        problem: format!("not an ONNX classifier that can be run: {problem}"),
+    }
+}
+
+fn read(mut onnx: &[u8]) -> TractResult<(InferenceModel, Vec<(Input, DatumType)>)> {
+    let mut graph = tract_onnx::onnx().model_for_read(&mut onnx)?;
+    let tokens = graph.symbols.sym("tokens");
+    let mut inputs = Vec::new();
+    for (slot, outlet) in graph.input_outlets()?.to_vec().into_iter().enumerate() {
+        let input = match graph.node(outlet.node).name.as_str() {
+            "input_ids" => Input::Ids,
+            "attention_mask" => Input::Ones,
+            "token_type_ids" => Input::Zeros,
+            other => bail!("input {other:?} is not one of input_ids, attention_mask, token_type_ids"),
+        };
+        let declared = graph.outlet_fact(outlet)?.datum_type.concretize().unwrap_or(i64::datum_type());
+        graph.set_input_fact(slot, InferenceFact::dt_shape(declared, tvec![1.to_dim(), tokens.to_dim()]))?;
+        inputs.push((input, declared));
+    }
+    ensure!(inputs.iter().any(|(input, _)| matches!(input, Input::Ids)), "there is no input named input_ids");
+    let first = graph.output_outlets()?.first().copied().ok_or_else(|| anyhow!("the graph has no output"))?;
+    graph.select_output_outlets(&[first])?;
+    Ok((graph, inputs))
 }
 
 /// An optimised, runnable network from `[1, tokens]` ids to `[1, labels]` logits. It takes any number of tokens, so
@@ -29,40 +88,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads and optimises an ONNX file; `file` names it in errors.
-    ///
-    /// Inputs are known by the names that the Hugging Face exporters give them: `input_ids`, and, where the graph has
-    /// them, `attention_mask` and `token_type_ids`. The first output holds the logits.
-    pub fn new(file: &str, onnx: &[u8]) -> Result<Self, ReleaseError> {
-        without_panic(|| Self::build(onnx)).map_err(|e| ReleaseError::Unusable {
-            file: file.to_owned(),
-            problem: format!("not an ONNX classifier that can be run: {e}"),
-        })
-    }
-
-    fn build(mut onnx: &[u8]) -> TractResult<Self> {
-        let mut graph = tract_onnx::onnx().model_for_read(&mut onnx)?;
-        let tokens = graph.symbols.sym("tokens");
-        let mut inputs = Vec::new();
-        for (slot, outlet) in graph.input_outlets()?.to_vec().into_iter().enumerate() {
-            let input = match graph.node(outlet.node).name.as_str() {
-                "input_ids" => Input::Ids,
-                "attention_mask" => Input::Ones,
-                "token_type_ids" => Input::Zeros,
-                other => bail!("input {other:?} is not one of input_ids, attention_mask, token_type_ids"),
-            };
-            let declared = graph.outlet_fact(outlet)?.datum_type.concretize().unwrap_or(i64::datum_type());
-            graph.set_input_fact(slot, InferenceFact::dt_shape(declared, tvec![1.to_dim(), tokens.to_dim()]))?;
-            inputs.push((input, declared));
-        }
-        ensure!(inputs.iter().any(|(input, _)| matches!(input, Input::Ids)), "there is no input named input_ids");
-        graph.select_output_outlets(&graph.output_outlets()?.to_vec()[..1])?;
-        let typed = graph.into_typed()?;
-        let vocabulary = vocabulary(&typed)?;
-        let plan = typed.into_optimized()?.into_runnable()?;
-        Ok(Self { plan, inputs, vocabulary })
-    }
-
     /// Runs one text.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, String> {
         without_panic(|| self.run(ids))
@@ -95,14 +120,24 @@ impl Model {
 fn vocabulary(graph: &TypedModel) -> TractResult<Option<usize>> {
     let mut rows = None;
     for node in &graph.nodes {
-        let (Some(gather), [table, indices, ..]) = (node.op_as::<Gather>(), node.inputs.as_slice()) else { continue };
-        if graph.node(indices.node).name == "input_ids" {
+        let (Some(gather), [table, indices, ..]) = (node.op_as::<Gather>(), node.inputs.as_slice()) else {
+            continue;
+        };
+        if origin(graph, indices.node) == "input_ids" {
             let shape = &graph.outlet_fact(*table)?.shape;
-            let here = shape.iter().nth(gather.axis).and_then(|rows| rows.to_usize().ok());
+            let here = shape.get(gather.axis).and_then(|rows| rows.to_usize().ok());
             rows = [rows, here].into_iter().flatten().min();
         }
     }
     Ok(rows)
+}
+
+/// Name of the node that a value comes from, behind casts and other steps with one input.
+fn origin(graph: &TypedModel, mut node: usize) -> &str {
+    while let [input] = graph.node(node).inputs.as_slice() {
+        node = input.node;
+    }
+    &graph.node(node).name
 }
 
 /// tract reports most faults as errors and some by panicking; both become messages. Where panics abort (in the

@@ -130,8 +130,8 @@ pub struct Manifest {
 impl Manifest {
     /// Reads a manifest and checks it against itself.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReleaseError> {
-        let mut manifest: Self =
-            serde_json::from_slice(bytes).map_err(|e| ReleaseError::Manifest(format!("not a release manifest: {e}")))?;
+        let mut manifest: Self = serde_json::from_slice(bytes)
+            .map_err(|e| ReleaseError::Manifest(format!("not a release manifest: {e}")))?;
         manifest.digest = hex::encode(Sha256::digest(bytes));
         manifest.check().map_err(ReleaseError::Manifest)?;
         Ok(manifest)
@@ -148,7 +148,9 @@ impl Manifest {
             return Err("labels must not be empty".into());
         }
         for (i, label) in self.labels.iter().enumerate() {
-            if label.name.is_empty() || !label.name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_') {
+            if label.name.is_empty()
+                || !label.name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            {
                 return Err(format!("label {:?} is not in upper case like TOXICITY", label.name));
             }
             if self.labels.iter().take(i).any(|other| other.name == label.name) {

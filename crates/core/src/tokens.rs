@@ -51,8 +51,7 @@ impl TextTokenizer {
         let read = cut(text, self.text_bytes_max);
         let encoding = self.tokenizer.encode_fast(read, true).map_err(|e| e.to_string())?;
         let truncated = read.len() < text.len() || !encoding.get_overflowing().is_empty();
-        let ids =
-            if encoding.len() > self.special_tokens { encoding.get_ids().to_vec() } else { Vec::new() };
+        let ids = if encoding.len() > self.special_tokens { encoding.get_ids().to_vec() } else { Vec::new() };
         Ok(Tokens { ids, truncated })
     }
 }

@@ -1,6 +1,6 @@
 //! Measures of scores against labels.
 //!
-//! Pure functions over slices of scores in [0,1] and labels; ties are handled as scikit-learn does, so figures can be
+//! Pure functions over slices of scores in 0 to 1 and labels; ties are handled as scikit-learn does, so figures can be
 //! compared. The entry type is [`LabelReport`]; [`Outcomes`] is its input.
 //!
 //! ```
@@ -104,7 +104,11 @@ impl Outcomes {
     pub fn calibration_error(&self) -> f64 {
         let mut bins = [(0.0_f64, 0.0_f64); CALIBRATION_BINS];
         for &(score, positive) in &self.sorted {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bin's number, clamped below")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a bin's number, clamped below"
+            )]
             let bin = (f64::from(score) * count(CALIBRATION_BINS)) as usize;
             if let Some((scores, positives)) = bins.get_mut(bin.min(CALIBRATION_BINS - 1)) {
                 *scores += f64::from(score);
@@ -183,7 +187,7 @@ mod tests {
         let truth = [false, false, true, true, false, false, true, false, true, true];
         let outcomes = Outcomes::new(scores.into_iter().zip(truth).collect());
         near(outcomes.roc_auc(), 0.64);
-        near(outcomes.average_precision(), 0.6976190476190476);
+        near(outcomes.average_precision(), 0.697_619_047_619_047_6);
         near(Some(outcomes.at_threshold(0.4).f1), 0.6);
         near(Some(outcomes.at_threshold(0.4).precision), 0.6);
     }
