@@ -1,0 +1,110 @@
+//! The component's side of `compare.py`: answers measurements, one JSON object a line, until its input ends.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `{"mode":"about"}` | what is measured: word, release, labels, artefact's size |
+//! | `{"mode":"warm","tokens":64,"repeats":10}` | `{"ms":[…]}`: a request to an instance that has answered before |
+//! | `{"mode":"cold","tokens":64,"repeats":10}` | `{"ms":[…]}`: a fresh instance and its first request |
+//! | `{"mode":"instantiate","repeats":10}` | `{"ms":[…]}`: a fresh instance alone |
+//! | `{"mode":"scores","tokens":64}` | `{"scores":[…]}`: one a label |
+//!
+//! Every call runs on this one thread. A time ends when the answer is there; taking an instance down is not in it. The
+//! worker ends with a message and status 1 at the first request that it cannot answer.
+
+use std::hint::black_box;
+use std::io::{BufRead, Write, stderr, stdin, stdout};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use palisade_bench::{Subject, Text, WORD, scores};
+use palisade_host::Instance;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+enum Request {
+    About,
+    Warm { tokens: usize, repeats: usize },
+    Cold { tokens: usize, repeats: usize },
+    Instantiate { repeats: usize },
+    Scores { tokens: usize },
+}
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<()> {
+    let subject = Subject::open()?;
+    let mut reused = subject.instantiate()?;
+    for line in stdin().lock().lines() {
+        let line = line?;
+        let answer = serde_json::from_str(&line)
+            .map_err(anyhow::Error::from)
+            .and_then(|request| answer(&subject, &mut reused, &request))
+            .with_context(|| format!("request {line}"))?;
+        let mut out = stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(subject: &Subject, reused: &mut Instance, request: &Request) -> Result<Value> {
+    Ok(match *request {
+        Request::About => about(subject)?,
+        Request::Warm { tokens, repeats } => {
+            let text = Text::of_tokens(tokens)?;
+            scores(reused, &text)?;
+            json!({ "ms": times(repeats, || scores(reused, &text))? })
+        }
+        Request::Cold { tokens, repeats } => {
+            let text = Text::of_tokens(tokens)?;
+            let first_request = || {
+                let mut fresh = subject.instantiate()?;
+                let scores = scores(&mut fresh, &text)?;
+                Ok((fresh, scores))
+            };
+            json!({ "ms": times(repeats, first_request)? })
+        }
+        Request::Instantiate { repeats } => json!({ "ms": times(repeats, || subject.instantiate())? }),
+        Request::Scores { tokens } => json!({ "scores": scores(reused, &Text::of_tokens(tokens)?)? }),
+    })
+}
+
+fn about(subject: &Subject) -> Result<Value> {
+    let description = subject.describe()?;
+    let labels: Vec<&str> = description.labels.iter().map(|label| label.name.as_str()).collect();
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "word": WORD,
+        "release": {
+            "name": description.release.name,
+            "version": description.release.version,
+            "digest": description.release.digest,
+        },
+        "labels": labels,
+        "artefact_bytes": subject.artefact_bytes,
+    }))
+}
+
+/// Milliseconds of each repeat. What `step` gives is dropped after its time was taken.
+fn times<T>(repeats: usize, mut step: impl FnMut() -> Result<T>) -> Result<Vec<f64>> {
+    (0..repeats)
+        .map(|_| {
+            let start = Instant::now();
+            let kept = black_box(step()?);
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            drop(kept);
+            Ok(ms)
+        })
+        .collect()
+}
