@@ -9,7 +9,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -80,8 +79,13 @@ def main() -> None:
     thresholds = calibration.thresholds(validation_scores, split.validation.labels, weights)
 
     model = onnx_export.export(encoder, recipe["release"]["tokens_max"])
-    held_back = split.test.take(split.test.natural)
-    scores = onnx_export.scores(model, ids_of(held_back.text))
+    names = list(recipe["data"]["columns"])
+    scores = onnx_export.scores(model, ids_of(split.test.text))
+    natural = split.test.natural
+    metrics = {
+        "held_back_natural_rate": release.measure(split.test.labels[natural], scores[natural], thresholds, names),
+        "held_back_all_rows": release.measure(split.test.labels, scores, thresholds, names),
+    }
     release.write(
         arguments.out / recipe["release"]["name"],
         recipe=recipe,
@@ -90,9 +94,9 @@ def main() -> None:
         thresholds=thresholds,
         split=split,
         history=history,
-        metrics=release.measure(held_back.labels, scores, thresholds, list(recipe["data"]["columns"])),
+        metrics=metrics,
     )
-    release.write_held_back(work / "held-back.csv", held_back, list(recipe["data"]["columns"]))
+    release.write_held_back(work / "held-back.csv", split.test, names)
     print(f"held-back rows for `palisade eval`: {work / 'held-back.csv'}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from .card import card
 from .data import Rows, Split
 
 CALIBRATION_BINS = 15
@@ -78,68 +79,20 @@ def write(folder: Path, *, recipe: dict, model: bytes, tokenizer_json: str, thre
                 "rows_dropped_as_repeats": split.duplicates_dropped,
             }
         ],
-        "training": {"seed": recipe["training"]["seed"], "steps": history["steps"], "device": history["device"], "epochs": history["epochs"]},
-        "metrics": {"held_back_natural_rate": metrics},
+        "training": {"seed": recipe["training"]["seed"], "steps": history["steps"], "device": history["device"], "epochs": [{key: round(value, 4) for key, value in epoch.items()} for epoch in history["epochs"]]},
+        "metrics": metrics,
     }
     _put(folder / "model.onnx", model)
     _put(folder / "tokenizer.json", tokenizer)
     _put(folder / "README.md", card(manifest).encode())
     _put(folder / "release.json", (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
-    print(f"wrote {folder}: model {len(model) / 2**20:.1f} MiB, mean ROC AUC {metrics['mean_roc_auc']}")
-
-
-def card(manifest: dict) -> str:
-    """The model card, generated from the manifest and nothing else."""
-    metrics = manifest["metrics"]["held_back_natural_rate"]
-    data, base = manifest["data"][0], manifest["base"]
-    thresholds = {label["name"]: label["threshold"] for label in manifest["labels"]}
-    rows = "\n".join(
-        f"| {name} | {m['positives']} | {m['roc_auc']:.4f} | {m['average_precision']:.4f} | {m['f1']:.4f} | {thresholds[name]:.3f} | {m['calibration_error']:.4f} |"
-        for name, m in metrics["labels"].items()
-    )
-    return f"""# {manifest['name']} {manifest['version']}
-
-<!-- Written by training/palisade_training/release.py from release.json; change it there. -->
-
-{manifest['description']}, for texts of at most {manifest['tokens_max']} tokens (longer ones are read up to there, and flagged). Licence: {manifest['licence']}.
-
-**Made of** the first {base['layers']} layers of {base['model']} ({base['licence']}, from the package {base['package']} {base['version']}), mean pooling
-and a linear head; the vocabulary is cut to what the training texts use. Word embeddings are stored as int8, the rest as float16.
-
-**Trained on** {data['source']}: {data['rows_trained']:,} texts, {data['rows_validated']:,} for calibration and thresholds, {data['rows_held_back']:,} held back
-({data['rows_dropped_as_repeats']:,} repeats dropped first). Licence: {data['licence']}. The recipe is `training/recipe.toml`, seed {manifest['training']['seed']}.
-
-## Measured
-
-On the {metrics['rows']:,} held-back texts at the natural base rate, which nothing was tuned on. Mean ROC AUC **{metrics['mean_roc_auc']:.4f}**.
-
-| label | positives | ROC AUC | average precision | F1 | at threshold | calibration error |
-|---|---|---|---|---|---|---|
-{rows}
-
-Labels with few positives (THREAT above all) are measured on few texts: their figures are uncertain.
-
-## Use it for
-
-Sorting comments for people to look at. Scores are probabilities at the base rate of Wikipedia talk pages; on another platform set thresholds on its own
-texts.
-
-## Do not use it for
-
-Deciding about people without a person, or texts in other languages than English: they get scores, but nobody measured them.
-
-## Known failures
-
-It was trained on Wikipedia talk pages of up to 2018 alone. It reads words more than intent: it tends to score counter-speech, quotations, friendly profanity
-and plain mentions of identities too high, and veiled hostility, slang newer than its data and disguised spelling too low. It was not yet measured by identity
-group. What follows after {manifest['tokens_max']} tokens is not read.
-"""
+    print(f"wrote {folder}: model {len(model) / 2**20:.1f} MiB, mean ROC AUC {metrics['held_back_natural_rate']['mean_roc_auc']}")
 
 
 def write_held_back(path: Path, rows: Rows, names: list[str]) -> None:
-    """The held-back natural-rate rows as CSV with a column a label, for `palisade eval`."""
+    """The held-back rows as CSV for `palisade eval`: text, a column a label, and whether the row is at the natural rate."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["text", *names])
-        for text, labels in zip(rows.text, rows.labels.astype(int), strict=True):
-            writer.writerow([text, *labels])
+        writer.writerow(["text", "natural", *names])
+        for text, natural, labels in zip(rows.text, rows.natural.astype(int), rows.labels.astype(int), strict=True):
+            writer.writerow([text, natural, *labels])
