@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use palisade_core::Manifest;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Parser, Payload};
 
 use crate::Error;
 
@@ -23,6 +23,12 @@ pub struct Artefact {
     pub bytes: Vec<u8>,
     /// What was read off it.
     pub anatomy: Anatomy,
+}
+
+/// A size as people read it.
+#[expect(clippy::cast_precision_loss, reason = "for display")]
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// What an artefact says of itself, without running it.
@@ -88,11 +94,12 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
     let mut anatomy = Anatomy { sha256: hex::encode(Sha256::digest(bytes)), ..Anatomy::default() };
     anatomy.sizes.file = bytes.len() as u64;
     let mut depth = 0_u32;
-    let broken = |e: wasmparser::BinaryReaderError| format!("a damaged or cut component (at byte {}): {}", e.offset(), e.message());
+    let broken = |e: wasmparser::BinaryReaderError| {
+        format!("a damaged or cut component (at byte {}): {}", e.offset(), e.message())
+    };
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
-            Payload::Version { encoding: Encoding::Module, .. } => depth += 1,
-            Payload::Version { encoding: Encoding::Component, .. } => depth += 1,
+            Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports {
@@ -130,7 +137,9 @@ fn check_contract(anatomy: &Anatomy) -> Result<(), String> {
     let stem = CONTRACT.split('@').next().unwrap_or(CONTRACT);
     let other = anatomy.exports.iter().find(|export| export.split('@').next() == Some(stem));
     Err(match other {
-        Some(other) => format!("gives {other}, but this host speaks {CONTRACT}: bake its release again with this version's engine"),
+        Some(other) => {
+            format!("gives {other}, but this host speaks {CONTRACT}: bake its release again with this version's engine")
+        }
         None => format!("a component that does not give {CONTRACT} (it gives: {})", list(&anatomy.exports)),
     })
 }

@@ -50,7 +50,8 @@ impl ReleaseFolder {
 pub fn bake(engine_module: &[u8], release: &ReleaseFolder) -> Result<Vec<u8>, Error> {
     let problem = |problem: String| Error::Bake { path: release.path.clone(), problem };
     let snapshot = snapshot(engine_module, &release.files()).map_err(problem)?;
-    let component = encode(engine_module, snapshot).map_err(|e| problem(format!("the snapshot is no component: {e:#}")))?;
+    let component =
+        encode(engine_module, snapshot).map_err(|e| problem(format!("the snapshot is no component: {e:#}")))?;
     Ok(with_release_section(component, &release.manifest))
 }
 
@@ -100,10 +101,13 @@ fn load(store: &mut Store<()>, instance: Instance, files: &ReleaseFiles<'_>) -> 
         Ok(length) => Err(message(store, length)),
         Err(trap) => {
             let length = panic_length.call(&mut *store, ()).unwrap_or(0);
-            Err(format!("the engine stopped while reading the release: {}", match length {
-                0 => format!("{trap:#}"),
-                length => message(store, length),
-            }))
+            Err(format!(
+                "the engine stopped while reading the release: {}",
+                match length {
+                    0 => format!("{trap:#}"),
+                    length => message(store, length),
+                }
+            ))
         }
     }
 }

@@ -22,13 +22,18 @@ pub(crate) fn compiled(engine: &Engine, artefact: &Artefact) -> Result<Component
     if let Some(component) = file.as_deref().and_then(|file| open(engine, file)) {
         return Ok(component);
     }
-    let broken = |e: wasmtime::Error| Error::NotAnArtefact { path: artefact.path.clone(), problem: format!("does not compile: {e:#}") };
-    let Some(file) = file else { return Component::new(engine, &artefact.bytes).map_err(broken) };
+    let broken = |e: wasmtime::Error| Error::NotAnArtefact {
+        path: artefact.path.clone(),
+        problem: format!("does not compile: {e:#}"),
+    };
+    let Some(file) = file else {
+        return Component::new(engine, &artefact.bytes).map_err(broken);
+    };
     let compiled = engine.precompile_component(&artefact.bytes).map_err(broken)?;
-    if store(&file, &compiled).is_ok() {
-        if let Some(component) = open(engine, &file) {
-            return Ok(component);
-        }
+    if store(&file, &compiled).is_ok()
+        && let Some(component) = open(engine, &file)
+    {
+        return Ok(component);
     }
     deserialize(engine, &compiled).map_err(|e| Error::Fault(format!("{e:#}")))
 }
@@ -76,8 +81,12 @@ fn is_private(file: &Path) -> bool {
     };
     let Some(folder) = file.parent() else { return false };
     // A file just created tells who this process is.
-    let Ok(probe) = tempfile::NamedTempFile::new_in(folder) else { return false };
-    let Ok(owner) = probe.as_file().metadata().map(|meta| meta.uid()) else { return false };
+    let Ok(probe) = tempfile::NamedTempFile::new_in(folder) else {
+        return false;
+    };
+    let Ok(owner) = probe.as_file().metadata().map(|meta| meta.uid()) else {
+        return false;
+    };
     private(folder, owner) && private(file, owner)
 }
 

@@ -8,11 +8,13 @@ use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, Trap,
 };
 
-use crate::bindings::{Classification, Description, ModerationPre, Moderation, Options};
+use crate::bindings::{Classification, Description, Moderation, ModerationPre, Options};
 use crate::{Artefact, Error, cache};
 
 /// How often running code looks whether its time is over.
 const TICK: Duration = Duration::from_millis(10);
+/// Longest time for an instance to start and to say what it is, whatever the limit for calls.
+const START_MS_MAX: u64 = 10_000;
 /// Largest linear memory that the pool makes room for.
 const MEMORY_MIB_MAX: u64 = 1024;
 
@@ -43,7 +45,8 @@ pub struct Runtime {
 impl Runtime {
     /// Sets wasmtime up and starts the clock of the time limits.
     pub fn new(limits: RuntimeLimits) -> Result<Self, Error> {
-        let engine = Engine::new(&config(limits)).map_err(|e| Error::Fault(format!("wasmtime does not start: {e:#}")))?;
+        let engine =
+            Engine::new(&config(limits)).map_err(|e| Error::Fault(format!("wasmtime does not start: {e:#}")))?;
         let weak = engine.weak();
         let clock = move || {
             while let Some(engine) = weak.upgrade() {
@@ -66,6 +69,9 @@ impl Runtime {
 
     /// Loads an artefact: from the cache of compiled code, or by compiling it (seconds).
     pub fn load(&self, artefact: &Artefact) -> Result<Loaded, Error> {
+        if artefact.anatomy.sizes.memory > self.limits.memory_mib_max << 20 {
+            return Err(Error::Memory { limit_mib: self.limits.memory_mib_max });
+        }
         let component = cache::compiled(&self.engine, artefact)?;
         let cannot_link = |e: wasmtime::Error| Error::NotAnArtefact {
             path: artefact.path.clone(),
@@ -94,6 +100,8 @@ fn config(limits: RuntimeLimits) -> Config {
     config
         .wasm_component_model(true)
         .wasm_relaxed_simd(false) // its results differ between processors
+        .wasm_backtrace_max_frames(None) // messages tell enough, and the address map doubles the compiled file
+        .generate_address_map(false)
         .epoch_interruption(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_reservation(memory_bytes as u64)
@@ -121,13 +129,9 @@ impl Loaded {
         let limits = StoreLimitsBuilder::new().memory_size(memory_bytes).trap_on_grow_failure(true).build();
         let mut store = Store::new(self.pre.engine(), limits);
         store.limiter(|limits| limits);
-        store.set_epoch_deadline(self.ticks());
+        store.set_epoch_deadline(ticks(START_MS_MAX));
         let moderation = self.pre.instantiate(&mut store).map_err(|e| self.fault(&e))?;
         Ok(Instance { store, moderation, loaded: self.clone() })
-    }
-
-    fn ticks(&self) -> u64 {
-        self.limits.call_ms_max.div_ceil(TICK.as_millis().try_into().unwrap_or(1)).saturating_add(1)
     }
 
     fn fault(&self, error: &wasmtime::Error) -> Error {
@@ -140,6 +144,11 @@ impl Loaded {
         }
         Error::Fault(message)
     }
+}
+
+/// Ticks of the clock that cover a time.
+fn ticks(ms: u64) -> u64 {
+    ms.div_ceil(TICK.as_millis().try_into().unwrap_or(1)).saturating_add(1)
 }
 
 /// One instance of a release, for one thread. After an error other than [`Error::Refused`] it must not be used again.
@@ -158,14 +167,14 @@ impl std::fmt::Debug for Instance {
 impl Instance {
     /// The release inside, its labels and limits.
     pub fn describe(&mut self) -> Result<Description, Error> {
-        self.store.set_epoch_deadline(self.loaded.ticks());
+        self.store.set_epoch_deadline(ticks(START_MS_MAX));
         let answer = self.moderation.palisade_moderation_classifier().call_describe(&mut self.store);
         answer.map_err(|e| self.loaded.fault(&e))?.map_err(Error::Refused)
     }
 
     /// Scores a batch of texts.
     pub fn classify<T: AsRef<str>>(&mut self, texts: &[T], options: &Options) -> Result<Classification, Error> {
-        self.store.set_epoch_deadline(self.loaded.ticks());
+        self.store.set_epoch_deadline(ticks(self.loaded.limits.call_ms_max));
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let answer = self.moderation.palisade_moderation_classifier().call_classify(&mut self.store, &texts, options);
         answer.map_err(|e| self.loaded.fault(&e))?.map_err(Error::Refused)

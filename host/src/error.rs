@@ -38,8 +38,8 @@ pub enum Error {
         /// The limit.
         limit_ms: u64,
     },
-    /// A call wanted more memory than its limit and was stopped.
-    #[error("wanted more than {limit_mib} MiB of memory and was stopped; allow more with --memory-mib-max")]
+    /// An instance wanted more memory than its limit and was stopped.
+    #[error("the component wants more than {limit_mib} MiB of memory; allow more with --memory-mib-max")]
     Memory {
         /// The limit.
         limit_mib: u64,
@@ -54,9 +54,13 @@ pub enum Error {
 
 fn describe_refusal(error: &bindings::Error) -> String {
     match error {
-        bindings::Error::UnknownLabel(name) => format!("the release has no label {name:?}; `palisade inspect` lists its labels"),
+        bindings::Error::UnknownLabel(name) => {
+            format!("the release has no label {name:?}; `palisade inspect` lists its labels")
+        }
         bindings::Error::TooManyTexts(e) => format!("{} texts in one call; at most {} are allowed", e.given, e.limit),
-        bindings::Error::BatchTooLarge(e) => format!("{} bytes of text in one call; at most {} are allowed", e.given, e.limit),
+        bindings::Error::BatchTooLarge(e) => {
+            format!("{} bytes of text in one call; at most {} are allowed", e.given, e.limit)
+        }
         bindings::Error::NotBaked => "the component holds no release; make one that does with `palisade bake`".into(),
         bindings::Error::Engine(message) => format!("the engine failed: {message}"),
     }

@@ -160,7 +160,8 @@ fn plain_line(bytes: &[u8], whole: bool) -> Result<String, LineProblem> {
 }
 
 fn invalid_utf8(error: std::str::Utf8Error) -> LineProblem {
-    let message = format!("not UTF-8 from byte {} of the line on; convert the input with iconv", error.valid_up_to() + 1);
+    let message =
+        format!("not UTF-8 from byte {} of the line on; convert the input with iconv", error.valid_up_to() + 1);
     LineProblem { code: "invalid-utf8", message }
 }
 
@@ -188,15 +189,12 @@ fn json_line(bytes: &[u8], whole: bool) -> (Option<Box<RawValue>>, Result<String
     (line.id, text)
 }
 
-/// What serde_json says, without its position (of a line of its own) and without the line's content.
+/// What `serde_json` says, without its position (of a line of its own) and without the line's content.
 fn kind(error: &serde_json::Error) -> String {
-    match error.classify() {
-        serde_json::error::Category::Data => "a value of another type".into(),
-        _ => {
-            let message = error.to_string();
-            message.split(" at line ").next().unwrap_or_default().to_owned()
-        }
+    if error.is_data() {
+        return "a value of another type".into();
     }
+    error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -223,7 +221,8 @@ mod tests {
 
     #[test]
     fn json_lines_keep_their_id_and_blank_ones_are_passed_over() {
-        let lines = b"\n{\"id\": \"x\", \"text\": \"a\\nb\", \"more\": [1]}\n\n{\"text\":\"c\",\"id\":7}\n{\"text\":\"d\"}";
+        let lines =
+            b"\n{\"id\": \"x\", \"text\": \"a\\nb\", \"more\": [1]}\n\n{\"text\":\"c\",\"id\":7}\n{\"text\":\"d\"}";
         // The first line is blank before the format is known, so it is an empty text.
         let expect = [
             (1, None, Ok(String::new())),

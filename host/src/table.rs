@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::bindings::{Description, TextResult};
 
@@ -35,12 +35,14 @@ impl Table {
             .iter()
             .map(|name| {
                 let (upper, lower) = name.rsplit_once('_').unwrap_or(("", name));
-                let threshold = description.labels.iter().find(|l| l.name == *name).map_or(f32::INFINITY, |l| l.threshold);
+                let threshold =
+                    description.labels.iter().find(|l| l.name == *name).map_or(f32::INFINITY, |l| l.threshold);
                 Column { head: [upper.into(), lower.into()], width: upper.len().max(lower.len()).max(6), threshold }
             })
             .collect();
         let scores_width: usize = columns.iter().map(|column| column.width + 2).sum();
-        let width = terminal.then(terminal_size::terminal_size).flatten().map_or(WIDTH_WITHOUT_TERMINAL, |(w, _)| w.0.into());
+        let width =
+            terminal.then(terminal_size::terminal_size).flatten().map_or(WIDTH_WITHOUT_TERMINAL, |(w, _)| w.0.into());
         let release = &description.release;
         Self {
             columns,
@@ -52,7 +54,12 @@ impl Table {
         }
     }
 
-    pub(crate) fn row(&mut self, out: &mut impl Write, text: &str, result: Result<&TextResult, String>) -> std::io::Result<()> {
+    pub(crate) fn row(
+        &mut self,
+        out: &mut impl Write,
+        text: &str,
+        result: Result<&TextResult, String>,
+    ) -> std::io::Result<()> {
         if self.rows == 0 {
             self.heading(out)?;
         }
@@ -94,7 +101,11 @@ impl Table {
         let (start, end) = if self.colour { (DIM, PLAIN) } else { ("", "") };
         writeln!(out, "{start}* at or above the label's threshold · release {}{end}", self.release)?;
         if self.truncated > 0 {
-            writeln!(out, "{start}{} of {} texts were too long: their scores speak of the beginning only{end}", self.truncated, self.rows)?;
+            writeln!(
+                out,
+                "{start}{} of {} texts were too long: their scores speak of the beginning only{end}",
+                self.truncated, self.rows
+            )?;
         }
         Ok(())
     }
@@ -103,18 +114,13 @@ impl Table {
 /// A text on one line of at most `width` columns, with nothing in it that a terminal would obey.
 fn shown(text: &str, width: usize) -> String {
     let harmless = |c: char| if c.is_control() || is_bidi_control(c) { ' ' } else { c };
-    let head: String = text.trim().chars().take(width * 2 + 1).map(harmless).collect();
-    if head.width() <= width && head.len() >= text.trim().len() {
-        return head;
+    let mut characters = text.trim().chars().map(harmless);
+    let mut line: String = characters.by_ref().take(width + 1).collect();
+    if characters.next().is_none() && line.width() <= width {
+        return line;
     }
-    let mut line = String::new();
-    let mut used = 0;
-    for c in head.chars() {
-        used += c.width().unwrap_or(0);
-        if used >= width {
-            break;
-        }
-        line.push(c);
+    while line.width() >= width {
+        line.pop();
     }
     line.push('…');
     line

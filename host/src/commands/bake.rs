@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{ExitStatus, beside_program, say};
 use crate::Artefact;
+use crate::artefact::mib;
 use crate::bake::{ReleaseFolder, bake};
 
 /// Arguments of `palisade bake`.
@@ -27,16 +28,17 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let engine = match &arguments.engine {
         Some(path) => path.clone(),
-        None => beside_program("palisade-engine.wasm")
-            .context("no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine")?,
+        None => beside_program("palisade-engine.wasm").context(
+            "no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine",
+        )?,
     };
     let engine = std::fs::read(&engine).with_context(|| engine.display().to_string())?;
     let release = ReleaseFolder::read(&arguments.release)?;
     let artefact = Artefact::from_bytes(&arguments.output, bake(&engine, &release)?)?;
     write_whole(&arguments.output, &artefact.bytes).with_context(|| arguments.output.display().to_string())?;
     let release = artefact.manifest().map(|m| format!("{} {}", m.name, m.version)).unwrap_or_default();
-    let mib = artefact.bytes.len() as f64 / f64::from(1 << 20);
-    say(&format!("baked {release} into {} ({mib:.1} MiB)", arguments.output.display()));
+    let size = mib(artefact.anatomy.sizes.file);
+    say(&format!("baked {release} into {} ({size})", arguments.output.display()));
     Ok(ExitStatus::Done)
 }
 

@@ -107,7 +107,9 @@ impl Counts {
 
     /// Says on standard error what failed, and turns it into the exit status.
     fn report(&self) -> ExitStatus {
-        let Some(first) = &self.first_failure else { return ExitStatus::Done };
+        let Some(first) = &self.first_failure else {
+            return ExitStatus::Done;
+        };
         let more = if self.failed > 1 { "; first, " } else { "; " };
         say(&format!("{} of {} lines could not be classified{more}{first}", self.failed, self.lines));
         if self.failed < self.lines { ExitStatus::Partly } else { ExitStatus::Failed }
@@ -282,7 +284,11 @@ impl<'a> JsonAnswer<'a> {
                 id,
                 scores: scores(&result.scores),
                 truncated: result.truncated,
-                spans: result.spans.iter().map(|Span { start, end, scores: s }| JsonSpan { start: *start, end: *end, scores: scores(s) }).collect(),
+                spans: result
+                    .spans
+                    .iter()
+                    .map(|Span { start, end, scores: s }| JsonSpan { start: *start, end: *end, scores: scores(s) })
+                    .collect(),
                 release: JsonRelease { name: &release.name, version: &release.version, digest: &release.digest },
             },
             Err(problem) => Self::Failed {

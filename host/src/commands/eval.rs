@@ -57,7 +57,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
         return Err(failure);
     }
     if count == 0 {
-        bail!("{}: no rows to measure{}", arguments.file.display(), if arguments.filters.is_empty() { "" } else { " pass --where" });
+        bail!(
+            "{}: no rows to measure{}",
+            arguments.file.display(),
+            if arguments.filters.is_empty() { "" } else { " pass --where" }
+        );
     }
 
     let thresholds = columns.labels.iter().map(|name| {
@@ -72,7 +76,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
         .collect();
     let report = Report { count, mean_roc_auc: mean(reports.iter().filter_map(|(_, r)| r.roc_auc)), reports };
     let mut out = std::io::stdout().lock();
-    if arguments.json { report.json(&mut out, &ready.description) } else { report.table(&mut out, &ready.description) }?;
+    if arguments.json {
+        report.json(&mut out, &ready.description)
+    } else {
+        report.table(&mut out, &ready.description)
+    }?;
     Ok(ExitStatus::Done)
 }
 
@@ -103,20 +111,25 @@ impl Columns {
             })
         };
         let known: Vec<&str> = description.labels.iter().map(|label| label.name.as_str()).collect();
-        let mut found = Self { text: place(&arguments.text_column)?, truth: Vec::new(), labels: Vec::new(), filters: Vec::new() };
+        let mut found =
+            Self { text: place(&arguments.text_column)?, truth: Vec::new(), labels: Vec::new(), filters: Vec::new() };
         for pair in &arguments.label_columns {
             let (column, label) = match pair.split_once('=') {
                 Some((column, label)) => (column, label.to_owned()),
                 None => (pair.as_str(), pair.to_uppercase()),
             };
             if !known.contains(&label.as_str()) {
-                bail!("the release has no label {label:?}; it has {}\n  hint: name the label of a column with --label-columns {column}=LABEL", known.join(", "));
+                bail!(
+                    "the release has no label {label:?}; it has {}\n  hint: name the label of a column with --label-columns {column}=LABEL",
+                    known.join(", ")
+                );
             }
             found.truth.push(place(column)?);
             found.labels.push(label);
         }
         for filter in &arguments.filters {
-            let (column, value) = filter.split_once('=').with_context(|| format!("--where {filter:?} is not COLUMN=VALUE"))?;
+            let (column, value) =
+                filter.split_once('=').with_context(|| format!("--where {filter:?} is not COLUMN=VALUE"))?;
             found.filters.push((place(column)?, value.to_owned()));
         }
         Ok(found)
@@ -128,7 +141,12 @@ impl Columns {
         if self.filters.iter().any(|(place, value)| cell(*place) != value) {
             return Ok(None);
         }
-        let truth = self.truth.iter().zip(&self.labels).map(|(&place, label)| truth(cell(place), label)).collect::<Result<_, _>>()?;
+        let truth = self
+            .truth
+            .iter()
+            .zip(&self.labels)
+            .map(|(&place, label)| truth(cell(place), label))
+            .collect::<Result<_, _>>()?;
         Ok(Some(Row { text: cell(self.text).to_owned(), truth }))
     }
 }
@@ -140,7 +158,9 @@ fn truth(cell: &str, label: &str) -> Result<Option<bool>, String> {
         "false" | "False" | "FALSE" => Ok(Some(false)),
         number => match number.parse::<f64>() {
             Ok(number) if (0.0..=1.0).contains(&number) => Ok(Some(number >= 0.5)),
-            _ => Err(format!("the column of {label} holds {cell:?}, which is no number within 0 and 1, true, false or empty")),
+            _ => Err(format!(
+                "the column of {label} holds {cell:?}, which is no number within 0 and 1, true, false or empty"
+            )),
         },
     }
 }
@@ -228,8 +248,11 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn json(&self, out: &mut impl Write, description: &Description) -> Result<()> {
-        let labels: Map<String, Value> =
-            self.reports.iter().map(|(name, report)| Ok(((*name).clone(), serde_json::to_value(report)?))).collect::<Result<_>>()?;
+        let labels: Map<String, Value> = self
+            .reports
+            .iter()
+            .map(|(name, report)| Ok(((*name).clone(), serde_json::to_value(report)?)))
+            .collect::<Result<_>>()?;
         let release = &description.release;
         let all = json!({
             "release": {"name": release.name, "version": release.version, "digest": release.digest},

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ExitStatus;
 use crate::Artefact;
-use crate::artefact::CONTRACT;
+use crate::artefact::{CONTRACT, mib};
 
 /// Arguments of `palisade inspect`.
 #[derive(Debug, Args)]
@@ -47,10 +47,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     writeln!(out, "sha256     {}", anatomy.sha256)?;
     writeln!(out, "gives      {}", anatomy.exports.join(", "))?;
     writeln!(out, "imports    {imports}")?;
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     writeln!(
         out,
-        "sizes      file {:.1} MiB: code {:.1} MiB, data {:.1} MiB; memory at start {:.1} MiB",
+        "sizes      file {}: code {}, data {}; memory at start {}",
         mib(anatomy.sizes.file),
         mib(anatomy.sizes.code),
         mib(anatomy.sizes.data),

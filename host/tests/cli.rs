@@ -1,0 +1,379 @@
+//! The command `palisade` from outside, with the shipped release: what it prints and how it ends.
+//!
+//! Needs the baked artefact beside the program: `cargo xtask component` (or `cargo xtask test`, which does it first).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+const LABELS: [&str; 6] = ["TOXICITY", "SEVERE_TOXICITY", "INSULT", "PROFANITY", "THREAT", "IDENTITY_ATTACK"];
+
+struct Ended {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn lines(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn palisade(arguments: &[&str]) -> Ended {
+    palisade_reading(b"", arguments)
+}
+
+fn palisade_reading(stdin: &[u8], arguments: &[&str]) -> Ended {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_palisade"))
+        .args(arguments)
+        .env_remove("PALISADE_ARTEFACT")
+        .env_remove("PALISADE_ENGINE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let stdin = stdin.to_vec();
+    // A program that ends early closes its input; that is its right.
+    let writer = std::thread::spawn(move || drop(input.write_all(&stdin)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Ended {
+        status: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn beside(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_palisade")).with_file_name(name);
+    assert!(path.is_file(), "{} is not there: run `cargo xtask component` first", path.display());
+    path
+}
+
+fn artefact() -> PathBuf {
+    beside("palisade-default.wasm")
+}
+
+fn release_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/english-toxicity")
+}
+
+/// The command fails with status 2, prints nothing, and says each of `parts`.
+fn fails(arguments: &[&str], parts: &[&str]) {
+    let ended = palisade(arguments);
+    assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{}", ended.stderr);
+    for part in parts {
+        assert!(ended.stderr.contains(part), "{part:?} is not in {:?}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+/// `fails` for a file that stands in for the artefact.
+fn artefact_fails(bytes: &[u8], parts: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("odd.wasm");
+    fs::write(&file, bytes).unwrap();
+    fails(&["classify", "--artefact", file.to_str().unwrap(), "hello"], &[&["odd.wasm: "], parts].concat());
+}
+
+#[test]
+fn golden_cases_have_their_scores_to_the_bit() {
+    let cases = fs::read(release_folder().join("cases.jsonl")).unwrap();
+    let answers = palisade_reading(&cases, &["classify", "--format", "jsonl", "--input", "json", "-"]);
+    assert_eq!((answers.status, answers.stderr.as_str()), (0, ""));
+    let cases: Vec<Value> =
+        cases.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
+    let answers = answers.lines();
+    assert!(cases.len() > 60 && cases.len() == answers.len());
+    for (case, answer) in cases.iter().zip(answers) {
+        // Scores are printed with the shortest digits that give the same 32 bits, so equal digits are equal bits.
+        for key in ["id", "scores", "truncated"] {
+            assert_eq!(case[key], answer[key], "{} of {}", key, case["id"]);
+        }
+    }
+}
+
+#[test]
+fn classify_prints_a_row_a_text_and_the_release() {
+    let ended = palisade(&["classify", "You are an idiot.", "Thank you!"]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", ended.stdout);
+    assert!(lines[2].ends_with("You are an idiot.") && lines[2].contains('*'));
+    assert!(lines[3].ends_with("Thank you!") && !lines[3].contains('*'));
+    assert!(lines[4].contains("release english-toxicity 0.1.0 ("));
+}
+
+#[test]
+fn a_json_line_is_answered_by_one_with_its_id_scores_and_release() {
+    let ended =
+        palisade_reading(b"{\"id\": {\"a\": 1.50}, \"text\": \"hello\"}\n", &["classify", "--format", "jsonl", "-"]);
+    assert!(ended.stdout.starts_with("{\"id\":{\"a\": 1.50},\"scores\":{\"TOXICITY\":"), "{}", ended.stdout);
+    let answer = &ended.lines()[0];
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(answer), ["id", "scores", "truncated", "release"]);
+    assert_eq!(keys(&answer["scores"]), LABELS);
+    assert_eq!(keys(&answer["release"]), ["name", "version", "digest"]);
+    let manifest = fs::read(release_folder().join("release.json")).unwrap();
+    assert_eq!(answer["release"]["digest"], hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&manifest)));
+}
+
+#[test]
+fn answers_keep_the_order_of_the_lines() {
+    let words = ["short", "a text that is somewhat longer than the others, so that it takes its worker more time"];
+    let lines: Vec<String> = (0..200).map(|n| json!({"id": n, "text": words[n % 7 % 2]}).to_string()).collect();
+    let ended =
+        palisade_reading(lines.join("\n").as_bytes(), &["classify", "--format", "jsonl", "--workers", "3", "-"]);
+    let ids: Vec<u64> = ended.lines().iter().map(|line| line["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (0..200).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_bad_line_is_named_and_the_others_come_out() {
+    let input = b"{\"text\":\"a\"}\n{\"id\":\"x\"}\n{\"text\":\"\xFF\"}\nnot json\n{\"text\":\"b\"}\n";
+    let ended = palisade_reading(input, &["classify", "--format", "jsonl", "-"]);
+    assert_eq!(ended.status, 1);
+    let lines = ended.lines();
+    let codes: Vec<_> = lines.iter().map(|line| line["error"]["code"].as_str()).collect();
+    assert_eq!(codes, [None, Some("missing-text"), Some("invalid-utf8"), Some("invalid-json"), None]);
+    assert_eq!((&lines[1]["id"], &lines[1]["line"]), (&json!("x"), &json!(2)));
+    assert_eq!(
+        ended.stderr,
+        "palisade: 3 of 5 lines could not be classified; first, line 2: the JSON object has no \"text\"\n"
+    );
+}
+
+#[test]
+fn where_no_line_is_good_the_status_says_so() {
+    assert_eq!(palisade_reading(b"{\"a\":1}\n", &["classify", "--format", "jsonl", "-"]).status, 2);
+    assert_eq!(palisade_reading(b"", &["classify", "--format", "jsonl", "-"]).status, 0);
+}
+
+#[test]
+fn odd_texts_have_defined_results() {
+    let million = "a".repeat(1 << 20);
+    let texts = ["", " \n\t", "\u{301}\u{302}", "\u{200D}\u{200D}", "\0", "\u{FEFF}", million.as_str()];
+    let lines = texts.map(|text| json!({"text": text}).to_string());
+    let ended = palisade_reading(lines.join("\n").as_bytes(), &["classify", "--format", "jsonl", "-"]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let lines = ended.lines();
+    for line in &lines[..6] {
+        assert!(LABELS.iter().all(|label| line["scores"][label] == 0.0) && line["truncated"] == false, "{line}");
+    }
+    assert_eq!(lines[6]["truncated"], true);
+}
+
+#[test]
+fn spans_are_given_when_asked_for() {
+    let text = "Thank you so much. You are an idiot.";
+    let ended = palisade(&["classify", "--format", "jsonl", "--spans", "--labels", "INSULT", text]);
+    let line = &ended.lines()[0];
+    let spans = line["spans"].as_array().unwrap();
+    let parts: Vec<&str> = spans
+        .iter()
+        .map(|s| {
+            &text[usize::try_from(s["start"].as_u64().unwrap()).unwrap()
+                ..usize::try_from(s["end"].as_u64().unwrap()).unwrap()]
+        })
+        .collect();
+    assert_eq!(parts, ["Thank you so much.", "You are an idiot."]);
+    let insult = |span: &Value| span["scores"]["INSULT"].as_f64().unwrap();
+    assert!(insult(&spans[0]) < 0.1 && insult(&spans[1]) > 0.5, "{line}");
+    assert_eq!(line["scores"].as_object().unwrap().len(), 1);
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_what_to_do() {
+    fails(&["classify", "-", "text"], &["`-` stands for standard input and goes alone"]);
+    fails(&["classify", "--labels", "SPAM", "text"], &["no label \"SPAM\"", "it has TOXICITY, SEVERE_TOXICITY"]);
+    fails(&["classify"], &["required", "Usage: palisade classify"]);
+    fails(&["classify", "--artefact", "nowhere.wasm", "text"], &["nowhere.wasm: "]);
+}
+
+#[test]
+fn a_file_that_is_no_artefact_is_refused_with_what_to_do() {
+    let whole = fs::read(artefact()).unwrap();
+    artefact_fails(b"hello", &["not a WebAssembly component"]);
+    artefact_fails(b"", &["not a WebAssembly component"]);
+    artefact_fails(&whole[..whole.len() / 2], &["damaged or cut component"]);
+    artefact_fails(&fs::read(beside("palisade-engine.wasm")).unwrap(), &["core WebAssembly module", "palisade bake"]);
+    artefact_fails(&wat::parse_str("(component)").unwrap(), &["does not give palisade:moderation/classifier@0.1.0"]);
+}
+
+#[test]
+fn a_component_of_another_contract_version_is_refused() {
+    let other = r#"(component (instance $i) (export "palisade:moderation/classifier@0.2.0" (instance $i)))"#;
+    artefact_fails(
+        &wat::parse_str(other).unwrap(),
+        &["gives palisade:moderation/classifier@0.2.0", "this host speaks palisade:moderation/classifier@0.1.0"],
+    );
+    let another_shape = r#"(component (instance $i) (export "palisade:moderation/classifier@0.1.0" (instance $i)))"#;
+    artefact_fails(&wat::parse_str(another_shape).unwrap(), &["another shape"]);
+}
+
+#[test]
+fn a_component_that_wants_imports_gets_none() {
+    let greedy = r#"(component
+        (import "wasi:cli/environment@0.2.0" (instance (export "get-arguments" (func))))
+        (instance $i)
+        (export "palisade:moderation/classifier@0.1.0" (instance $i)))"#;
+    artefact_fails(&wat::parse_str(greedy).unwrap(), &["wants imports"]);
+}
+
+#[test]
+fn a_call_that_takes_too_long_is_stopped() {
+    let long = "many words ".repeat(500);
+    let ended = palisade(&["classify", "--format", "jsonl", "--call-ms-max", "1", &long]);
+    assert_eq!(ended.status, 2);
+    assert_eq!(ended.lines()[0]["error"]["code"], "not-classified");
+    assert!(ended.stderr.contains("took longer than 1 ms and was stopped"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_instance_that_wants_too_much_memory_is_stopped() {
+    fails(&["classify", "--memory-mib-max", "8", "hello"], &["wants more than 8 MiB", "--memory-mib-max"]);
+}
+
+#[test]
+fn inspect_tells_what_is_inside() {
+    let path = artefact();
+    let ended = palisade(&["inspect", "--json", path.to_str().unwrap()]);
+    let inspected: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(inspected["component"]["imports"], json!([]));
+    assert_eq!(inspected["component"]["exports"], json!(["palisade:moderation/classifier@0.1.0"]));
+    let answer = &palisade(&["classify", "--format", "jsonl", "hello"]).lines()[0];
+    assert_eq!(inspected["release"], answer["release"]);
+    let manifest: Value = serde_json::from_slice(&fs::read(release_folder().join("release.json")).unwrap()).unwrap();
+    assert_eq!(inspected["manifest"], manifest);
+    let table = palisade(&["inspect", path.to_str().unwrap()]).stdout;
+    assert!(table.contains("imports    none") && table.contains("THREAT"), "{table}");
+}
+
+#[test]
+fn eval_measures_a_labelled_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("labelled.csv");
+    let rows = "text,toxic,INSULT,kind\n\"You are an idiot, shut up\",1,1,a\nWhat a lovely day,0,0.0,a\n\"Thanks, all\",0,,a\nStupid moron,1,true,a\nignored,maybe,0,b\n";
+    fs::write(&file, rows).unwrap();
+    let file = file.to_str().unwrap();
+    let arguments = ["eval", file, "--text-column", "text", "--label-columns", "toxic=TOXICITY,insult=INSULT"];
+    let with_column = |column: &'static str| {
+        let mut changed = arguments;
+        changed[5] = column;
+        changed
+    };
+    fails(&arguments, &["no column \"insult\"", "text, toxic, INSULT, kind"]);
+    fails(&with_column("toxic=SPAM"), &["no label \"SPAM\""]);
+    fails(&with_column("toxic"), &["no label \"TOXIC\"", "--label-columns toxic=LABEL"]);
+    let arguments = with_column("toxic=TOXICITY,INSULT");
+    fails(&arguments, &["labelled.csv, line 6", "\"maybe\""]);
+    fails(&[&arguments[..], &["--where", "kind=c"]].concat(), &["no rows to measure"]);
+
+    let ended = palisade(&[&arguments[..], &["--where", "kind=a", "--json"]].concat());
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&report["rows"], &report["mean_roc_auc"]), (&json!(4), &json!(1.0)));
+    assert_eq!((&report["labels"]["INSULT"]["rows"], &report["labels"]["INSULT"]["positives"]), (&json!(3), &json!(2)));
+    assert_eq!(report["labels"]["TOXICITY"]["f1"], 1.0);
+    let table = palisade(&[&arguments[..], &["--where", "kind=a"]].concat()).stdout;
+    assert!(table.contains("TOXICITY") && table.contains("mean ROC AUC 1.0000"), "{table}");
+}
+
+#[test]
+fn eval_reads_gzip() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("labelled.csv.gz");
+    let mut gzip = flate2::write::GzEncoder::new(fs::File::create(&file).unwrap(), flate2::Compression::fast());
+    gzip.write_all(b"comment,INSULT\nYou idiot,1\nHello,0\n").unwrap();
+    gzip.finish().unwrap();
+    let ended = palisade(&["eval", file.to_str().unwrap(), "--text-column", "comment", "--label-columns", "INSULT"]);
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let cut = fs::read(&file).unwrap();
+    fs::write(&file, &cut[..cut.len() - 12]).unwrap();
+    fails(
+        &["eval", file.to_str().unwrap(), "--text-column", "comment", "--label-columns", "INSULT"],
+        &["labelled.csv.gz"],
+    );
+}
+
+/// A copy of the shipped release with one file changed; with `adjusted`, the manifest knows the change.
+fn bake_fails(file: &str, adjusted: bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>, parts: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["release.json", "model.onnx", "tokenizer.json"] {
+        fs::copy(release_folder().join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join(file);
+    let changed = change(fs::read(&path).unwrap());
+    if adjusted {
+        let manifest = folder.path().join("release.json");
+        let mut value: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+        let key = file.split('.').next().unwrap();
+        value[key]["bytes"] = changed.len().into();
+        value[key]["sha256"] = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&changed)).into();
+        fs::write(manifest, value.to_string()).unwrap();
+    }
+    fs::write(path, changed).unwrap();
+    let output = folder.path().join("out.wasm");
+    fails(&["bake", folder.path().to_str().unwrap(), "--output", output.to_str().unwrap()], parts);
+    assert!(!output.exists(), "a failed baking left a file");
+}
+
+#[test]
+fn a_release_that_does_not_hold_together_is_not_baked() {
+    let half = |bytes: Vec<u8>| bytes[..bytes.len() / 2].to_vec();
+    bake_fails("model.onnx", false, half, &["model.onnx: is ", "release.json says", "copy the release again"]);
+    bake_fails("model.onnx", true, half, &["model.onnx: not an ONNX classifier that can be run"]);
+    bake_fails("tokenizer.json", true, half, &["tokenizer.json: not a tokenizer that can be read"]);
+    bake_fails("release.json", false, half, &["release.json: not a release manifest"]);
+    let one_more_word = |bytes: Vec<u8>| {
+        let mut tokenizer: Value = serde_json::from_slice(&bytes).unwrap();
+        let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+        words.insert("notinthere".into(), words.len().into());
+        tokenizer.to_string().into_bytes()
+    };
+    bake_fails(
+        "tokenizer.json",
+        true,
+        one_more_word,
+        &["model.onnx: fails on", "the highest of tokenizer.json", "do not belong together"],
+    );
+}
+
+#[test]
+fn baking_twice_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("again.wasm");
+    let release = release_folder();
+    let ended = palisade(&["bake", release.to_str().unwrap(), "--output", output.to_str().unwrap()]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (0, ""), "{}", ended.stderr);
+    assert!(fs::read(output).unwrap() == fs::read(artefact()).unwrap(), "the artefact is not the same");
+}
+
+#[test]
+fn help_names_every_command() {
+    let ended = palisade(&["--help"]);
+    insta::assert_snapshot!(ended.stdout, @r"
+    Content moderation that runs where you are: the classifier is a WebAssembly component, and its
+    scores are the same to the bit wherever it runs
+
+    Usage: palisade <COMMAND>
+
+    Commands:
+      classify  Score texts
+      eval      Measure a release against labelled texts
+      inspect   Show what an artefact is: contract, imports, release, sizes
+      bake      Make an artefact out of a release
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    ");
+}
