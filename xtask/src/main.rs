@@ -1,1 +1,58 @@
-fn main() {}
+//! The project's own commands, `cargo xtask NAME`. They install what rustup, npm and pip can give, and name the rest.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool for developers")]
+#![allow(clippy::indexing_slicing, reason = "serde_json's values give null where a key is missing")]
+
+mod cases;
+mod component;
+mod demo;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  demo        build everything, bake the shipped model, moderate the sample comments
+  component   build the engine and bake the shipped model beside `palisade`
+  test        every check that CI runs
+  tidy        the checks of the tree alone: arrows between crates, imports, sizes
+  cases       write the golden cases' scores anew (look at the difference before you commit it)
+  bench       compare speed with onnxruntime, native and in Node; `bench --short` for a quick look
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    };
+    match run(command, rest) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprint!("xtask: no command {command:?}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &str, rest: &[String]) -> Result<bool> {
+    match command {
+        "demo" => demo::run_demo()?,
+        "component" => drop(component::build()?),
+        "test" => test::run_all()?,
+        "tidy" => tidy::run()?,
+        "cases" => cases::write()?,
+        "bench" => test::bench(rest)?,
+        "help" | "--help" | "-h" => print!("{HELP}"),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}

@@ -1,0 +1,55 @@
+// Runs the golden cases through the component in V8, as jco transpiles it, and wants the same bits as wasmtime gave.
+//
+//   node run.mjs ARTEFACT CASES FOLDER
+//
+// FOLDER takes the transpiled component. Prints one line; exit status 1 where a case differs.
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { performance } from "node:perf_hooks";
+import { pathToFileURL } from "node:url";
+import { transpile } from "@bytecodealliance/jco-transpile";
+
+const [artefact, cases, folder] = process.argv.slice(2);
+if (!folder) {
+  console.error("usage: node run.mjs ARTEFACT CASES FOLDER");
+  process.exit(2);
+}
+
+const { files, imports } = await transpile(artefact, { name: "classifier", noTypescript: true, outDir: folder });
+if (imports.length > 0) {
+  console.error(`the component imports ${imports.join(", ")}, and must import nothing`);
+  process.exit(1);
+}
+for (const [name, content] of Object.entries(files)) {
+  const path = name.startsWith(folder) ? name : join(folder, name);
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, content);
+}
+await writeFile(join(folder, "package.json"), '{"type":"module"}\n');
+
+const started = performance.now();
+const { classifier } = await import(pathToFileURL(resolve(folder, "classifier.js")));
+const release = classifier.describe().release;
+const loaded = performance.now();
+
+const lines = (await readFile(cases, "utf8")).split("\n").filter((line) => line !== "");
+let differing = 0;
+for (const line of lines) {
+  const expected = JSON.parse(line);
+  const { labels, results } = classifier.classify([expected.text], { spans: false });
+  const [result] = results;
+  const same =
+    result.truncated === expected.truncated &&
+    labels.length === Object.keys(expected.scores).length &&
+    labels.every((label, i) => Object.is(Math.fround(expected.scores[label]), result.scores[i]));
+  if (!same) {
+    differing += 1;
+    console.error(`case ${expected.id} differs: ${JSON.stringify([...result.scores])} is not ${JSON.stringify(expected.scores)}`);
+  }
+}
+const milliseconds = performance.now() - loaded;
+console.log(
+  `${lines.length - differing} passed, ${differing} failed: ${release.name} ${release.version} in Node ${process.version}, ` +
+    `loaded in ${(loaded - started).toFixed(0)} ms, ${(milliseconds / lines.length).toFixed(0)} ms a text`,
+);
+process.exit(differing > 0 || lines.length === 0 ? 1 : 0);

@@ -1,0 +1,39 @@
+//! The golden cases natively. tract's native kernels fuse multiply and add, so the bits differ from the component's; the
+//! difference is bounded here, and nothing else may differ.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+use std::path::Path;
+
+use palisade_core::{Classifier, Options, ReleaseFiles};
+use serde_json::Value;
+
+/// Largest difference between a score computed natively and by the component.
+const TOLERANCE: f32 = 1e-5;
+
+#[test]
+fn golden_cases_have_their_scores_within_the_tolerance() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/english-toxicity");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let (manifest, model, tokenizer) = (read("release.json"), read("model.onnx"), read("tokenizer.json"));
+    let files = ReleaseFiles { manifest: &manifest, model: &model, tokenizer: &tokenizer };
+    let classifier = Classifier::from_release(&files).unwrap();
+
+    let mut cases = 0;
+    for line in String::from_utf8(read("cases.jsonl")).unwrap().lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let answer = classifier.classify(&[case["text"].as_str().unwrap()], &Options::default()).unwrap();
+        assert_eq!(answer.results[0].truncated, case["truncated"].as_bool().unwrap(), "{}", case["id"]);
+        for (label, &score) in answer.labels.iter().zip(&answer.results[0].scores) {
+            let difference = (score - case["scores"][label].as_f64().unwrap() as f32).abs();
+            assert!(difference <= TOLERANCE, "{}, {label}: {difference} from the component's score", case["id"]);
+        }
+        cases += 1;
+    }
+    assert!(cases > 60);
+}

@@ -1,0 +1,95 @@
+//! Checks of the tree that no compiler makes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::shell::{command, metadata, output, root};
+
+/// Who may depend on whom, inside the workspace; what is not named is forbidden.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("palisade-core", &[]),
+    ("palisade-evaluation", &[]),
+    ("palisade-classifier", &["palisade-core"]),
+    ("palisade-host", &["palisade-core", "palisade-evaluation"]),
+    ("palisade-bench", &["palisade-host"]),
+    ("xtask", &[]),
+];
+/// Crates that must not be in the tree, and why.
+const BANNED: &[(&str, &str)] =
+    &[("onig", "a C regex engine: native and wasm would tokenize differently; use tokenizers' fancy-regex")];
+/// A tracked file may be this large, models aside.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// All tracked files under models/ together.
+const MODELS_BYTES_MAX: u64 = 25 << 20;
+
+/// Runs all checks and reports everything that is wrong.
+pub(crate) fn run() -> Result<()> {
+    let metadata = metadata()?;
+    let mut problems = Vec::new();
+    arrows(&metadata, &mut problems)?;
+    banned(&metadata, &mut problems)?;
+    sizes(&mut problems)?;
+    if !problems.is_empty() {
+        bail!("the tree is not tidy:\n  {}", problems.join("\n  "));
+    }
+    println!("xtask: the tree is tidy");
+    Ok(())
+}
+
+fn packages(metadata: &Value) -> Result<&Vec<Value>> {
+    metadata["packages"].as_array().context("cargo metadata lists no packages")
+}
+
+fn arrows(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
+    let members: BTreeSet<&str> =
+        metadata["workspace_members"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for package in packages(metadata)? {
+        if !package["id"].as_str().is_some_and(|id| members.contains(id)) {
+            continue;
+        }
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = ARROWS.iter().find(|(crate_name, _)| *crate_name == name) else {
+            problems.push(format!("{name} is not in xtask/src/tidy.rs: say there what it may depend on"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let target = dependency["name"].as_str().unwrap_or_default();
+            if dependency["path"].is_string() && !allowed.contains(&target) {
+                problems.push(format!("{name} depends on {target}; it may depend on: {}", allowed.join(", ")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn banned(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
+    for package in packages(metadata)? {
+        for (name, why) in BANNED {
+            if package["name"] == *name {
+                problems.push(format!("{name} is in the tree: {why}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sizes(problems: &mut Vec<String>) -> Result<()> {
+    let files = output(&mut command("git", &["ls-files", "-z"]))?;
+    let mut models = 0;
+    for file in files.split('\0').filter(|file| !file.is_empty()) {
+        let bytes = root().join(file).metadata().map_or(0, |meta| meta.len());
+        if Path::new(file).starts_with("models") {
+            models += bytes;
+        } else if bytes > FILE_BYTES_MAX {
+            problems
+                .push(format!("{file} is {bytes} bytes long; outside models/ at most {FILE_BYTES_MAX} are allowed"));
+        }
+    }
+    if models > MODELS_BYTES_MAX {
+        problems.push(format!("models/ holds {models} bytes; at most {MODELS_BYTES_MAX} are allowed"));
+    }
+    Ok(())
+}
