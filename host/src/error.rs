@@ -57,6 +57,7 @@ fn describe_refusal(error: &bindings::Error) -> String {
         bindings::Error::UnknownLabel(name) => {
             format!("the release has no label {name:?}; `palisade inspect` lists its labels")
         }
+        bindings::Error::DuplicateLabel(name) => format!("label {name:?} is asked for twice"),
         bindings::Error::TooManyTexts(e) => format!("{} texts in one call; at most {} are allowed", e.given, e.limit),
         bindings::Error::BatchTooLarge(e) => {
             format!("{} bytes of text in one call; at most {} are allowed", e.given, e.limit)

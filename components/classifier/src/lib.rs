@@ -80,6 +80,7 @@ fn classification(answer: Classification) -> wit::Classification {
 fn error(error: ClassifyError) -> wit::Error {
     match error {
         ClassifyError::UnknownLabel(name) => wit::Error::UnknownLabel(name),
+        ClassifyError::DuplicateLabel(name) => wit::Error::DuplicateLabel(name),
         ClassifyError::TooManyTexts { given, limit } => {
             wit::Error::TooManyTexts(wit::Exceeded { given: number(given), limit: number(limit) })
         }

@@ -55,6 +55,9 @@ pub enum ClassifyError {
     /// The release has no such label.
     #[error("the release has no label {0:?}")]
     UnknownLabel(String),
+    /// The label was asked for twice.
+    #[error("label {0:?} is asked for twice")]
+    DuplicateLabel(String),
     /// Split the batch.
     #[error("{given} texts in one call; at most {limit} are allowed")]
     TooManyTexts {
@@ -130,6 +133,12 @@ impl Classifier {
 
     fn try_extremes(&self) -> Result<(), ReleaseError> {
         let unusable = |problem| ReleaseError::Unusable { file: self.manifest.model.file.clone(), problem };
+        // A word, a character of no vocabulary, and what the tokenizer puts around every text.
+        let probe = self.tokenizer.encode("a \u{12000}").and_then(|tokens| self.model.logits(&tokens.ids));
+        if let Err(e) = probe {
+            let problem = format!("gives tokens that {} cannot score: {e}", self.manifest.model.file);
+            return Err(ReleaseError::Unusable { file: self.manifest.tokenizer.file.clone(), problem });
+        }
         let id_max = self.tokenizer.id_max();
         for tokens in [3, self.manifest.tokens_max] {
             let logits = self.model.logits(&vec![id_max; tokens]).map_err(|e| {
@@ -199,13 +208,16 @@ impl Classifier {
         let Some(names) = &options.labels else {
             return Ok((0..self.manifest.labels.len()).collect());
         };
-        names
-            .iter()
-            .map(|name| {
-                let found = self.manifest.labels.iter().position(|label| label.name == *name);
-                found.ok_or_else(|| ClassifyError::UnknownLabel(name.clone()))
-            })
-            .collect()
+        let mut wanted = Vec::new();
+        for name in names {
+            let found = self.manifest.labels.iter().position(|label| label.name == *name);
+            let place = found.ok_or_else(|| ClassifyError::UnknownLabel(name.clone()))?;
+            if wanted.contains(&place) {
+                return Err(ClassifyError::DuplicateLabel(name.clone()));
+            }
+            wanted.push(place);
+        }
+        Ok(wanted)
     }
 
     fn classify_text(&self, text: &str, wanted: &[usize], spans: bool) -> Result<TextResult, ClassifyError> {

@@ -1,11 +1,13 @@
 //! Token ids to scores: an ONNX classifier run by tract.
 
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{DimLike, anyhow, bail, ensure};
 use tract_onnx::tract_core::ops::array::Gather;
+use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::release::ReleaseError;
@@ -39,7 +41,7 @@ impl Graph {
     /// Optimises the graph and plans its run.
     pub fn plan(self) -> Result<Model, ReleaseError> {
         let Self { file, network, inputs } = self;
-        without_panic(|| {
+        without_panic(|| -> TractResult<Model> {
             let typed = network.into_typed()?;
             let vocabulary = vocabulary(&typed)?;
             let plan = typed.into_optimized()?.into_runnable()?;
@@ -132,22 +134,22 @@ fn vocabulary(graph: &TypedModel) -> TractResult<Option<usize>> {
     Ok(rows)
 }
 
-/// Name of the node that a value comes from, behind casts and other steps with one input.
+/// Name of the node that a value comes from, behind casts.
 fn origin(graph: &TypedModel, mut node: usize) -> &str {
-    while let [input] = graph.node(node).inputs.as_slice() {
+    while let (true, [input]) = (graph.node(node).op_is::<Cast>(), graph.node(node).inputs.as_slice()) {
         node = input.node;
     }
     &graph.node(node).name
 }
 
-/// tract reports most faults as errors and some by panicking; both become messages. Where panics abort (in the
+/// tract and tokenizers report most faults as errors and some by panicking; both become messages. Where panics abort (in the
 /// component), the trap carries the message instead.
-fn without_panic<T>(step: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+pub(crate) fn without_panic<T, E: Display>(step: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(result) => result.map_err(|e| format!("{e:#}")),
         Err(panic) => {
             let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-            Err(format!("the engine panicked: {}", message.unwrap_or("without a message")))
+            Err(format!("panicked: {}", message.unwrap_or("without a message")))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
+use crate::model::without_panic;
 use crate::release::ReleaseError;
 
 /// What the model reads of a text.
@@ -25,9 +26,18 @@ impl TextTokenizer {
     /// Reads `tokenizer.json`; `file` names it in errors.
     pub fn new(file: &str, json: &[u8], tokens_max: usize, text_bytes_max: usize) -> Result<Self, ReleaseError> {
         let unusable = |problem: String| ReleaseError::Unusable { file: file.to_owned(), problem };
-        let mut tokenizer =
-            Tokenizer::from_bytes(json).map_err(|e| unusable(format!("not a tokenizer that can be read: {e}")))?;
+        let mut tokenizer = without_panic(|| Tokenizer::from_bytes(json))
+            .map_err(|e| unusable(format!("not a tokenizer that can be read: {e}")))?;
         tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| unusable(format!("cannot be set to any length: {e}")))?;
+        // "[SEP]" in a text is five characters, not the end of it.
+        tokenizer.set_encode_special_tokens(true);
+        let around = without_panic(|| tokenizer.encode_fast("", true));
+        let special_tokens = around.map_err(|e| unusable(format!("cannot encode: {e}")))?.len();
+        if special_tokens >= tokens_max {
+            let problem = format!("puts {special_tokens} tokens around each text, but tokens_max is {tokens_max}");
+            return Err(unusable(problem));
+        }
         tokenizer
             .with_truncation(Some(TruncationParams {
                 max_length: tokens_max,
@@ -36,8 +46,6 @@ impl TextTokenizer {
                 stride: 0,
             }))
             .map_err(|e| unusable(format!("cannot be set to {tokens_max} tokens: {e}")))?;
-        let special_tokens =
-            tokenizer.encode_fast("", true).map_err(|e| unusable(format!("cannot encode: {e}")))?.len();
         Ok(Self { tokenizer, special_tokens, text_bytes_max })
     }
 
@@ -49,7 +57,7 @@ impl TextTokenizer {
     /// Encodes one text, reading at most `text_bytes_max` bytes of it.
     pub fn encode(&self, text: &str) -> Result<Tokens, String> {
         let read = cut(text, self.text_bytes_max);
-        let encoding = self.tokenizer.encode_fast(read, true).map_err(|e| e.to_string())?;
+        let encoding = without_panic(|| self.tokenizer.encode_fast(read, true))?;
         let truncated = read.len() < text.len() || !encoding.get_overflowing().is_empty();
         let ids = if encoding.len() > self.special_tokens { encoding.get_ids().to_vec() } else { Vec::new() };
         Ok(Tokens { ids, truncated })

@@ -81,9 +81,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
 fn wanted_labels(description: &Description, wanted: Option<&[String]>) -> Result<Vec<String>> {
     let all: Vec<String> = description.labels.iter().map(|label| label.name.clone()).collect();
     let Some(wanted) = wanted else { return Ok(all) };
-    for name in wanted {
+    for (place, name) in wanted.iter().enumerate() {
         if !all.contains(name) {
             bail!("the release has no label {name:?}; it has {}", all.join(", "));
+        }
+        if wanted.iter().take(place).any(|other| other == name) {
+            bail!("label {name:?} is asked for twice");
         }
     }
     Ok(wanted.to_vec())

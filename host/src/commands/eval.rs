@@ -124,6 +124,9 @@ impl Columns {
                     known.join(", ")
                 );
             }
+            if found.labels.contains(&label) {
+                bail!("--label-columns names two columns for {label}");
+            }
             found.truth.push(place(column)?);
             found.labels.push(label);
         }
