@@ -2,17 +2,21 @@
 //!
 //! The cache is a folder of this user's own (`$PALISADE_CACHE_DIR`, `$XDG_CACHE_HOME/palisade` or `~/.cache/palisade`).
 //! A file's name holds the artefact's digest and wasmtime's compatibility hash, so a changed artefact, wasmtime, setting
-//! or processor never meets an old file.
+//! or processor never meets an old file. The least recently used files beyond [`FILES_MAX`] are removed.
 
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::{Artefact, Error};
+
+/// Compiled artefacts that are kept; each is some hundred megabytes.
+const FILES_MAX: usize = 4;
 
 /// The compiled component: from the cache, or compiled now and kept for the next time.
 ///
@@ -63,7 +67,10 @@ fn open(engine: &Engine, file: &Path) -> Option<Component> {
     }
     // SAFETY: the file was written whole (renamed into place) by this function's counterpart `store`, into a folder that
     // `is_private` found writable to this user alone; wasmtime checks its version and settings.
-    unsafe { Component::deserialize_file(engine, file) }.ok()
+    let component = unsafe { Component::deserialize_file(engine, file) }.ok()?;
+    // Marks the use, for `prune`; where that fails, the file only looks older than it is.
+    let _ = std::fs::File::open(file).and_then(|file| file.set_modified(SystemTime::now()));
+    Some(component)
 }
 
 #[allow(unsafe_code, reason = "compiled code in memory, made by this process")]
@@ -102,7 +109,20 @@ fn store(file: &Path, compiled: &[u8]) -> std::io::Result<()> {
     whole.write_all(compiled)?;
     whole.as_file().sync_all()?;
     whole.persist(file)?;
+    prune(folder);
     Ok(())
+}
+
+/// Removes what was not used for longest. Removing a file that another process has mapped does not disturb it.
+fn prune(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let compiled = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"));
+    let mut by_use: Vec<(SystemTime, PathBuf)> =
+        compiled.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    by_use.sort();
+    for (_, path) in by_use.iter().rev().skip(FILES_MAX) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 fn create_private(folder: &Path) -> std::io::Result<()> {
@@ -111,4 +131,25 @@ fn create_private(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn only_the_last_used_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = SystemTime::now();
+        for (age, name) in ["a.cwasm", "b.cwasm", "c.cwasm", "d.cwasm", "e.cwasm", "other"].iter().enumerate() {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            file.set_modified(start - Duration::from_secs(age as u64)).unwrap();
+        }
+        prune(folder.path());
+        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["a.cwasm", "b.cwasm", "c.cwasm", "d.cwasm", "other"]);
+    }
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -28,11 +29,23 @@ fn palisade(arguments: &[&str]) -> Ended {
     palisade_reading(b"", arguments)
 }
 
+/// Compiled once for all tests, in a folder of their own.
+static COMPILED: LazyLock<()> = LazyLock::new(|| {
+    let first = start(b"", &["classify", "--format", "jsonl", "hello"]);
+    assert_eq!(first.status, 0, "{}", first.stderr);
+});
+
 fn palisade_reading(stdin: &[u8], arguments: &[&str]) -> Ended {
+    LazyLock::force(&COMPILED);
+    start(stdin, arguments)
+}
+
+fn start(stdin: &[u8], arguments: &[&str]) -> Ended {
     let mut child = Command::new(env!("CARGO_BIN_EXE_palisade"))
         .args(arguments)
         .env_remove("PALISADE_ARTEFACT")
         .env_remove("PALISADE_ENGINE")
+        .env("PALISADE_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -193,6 +206,7 @@ fn spans_are_given_when_asked_for() {
 fn wrong_arguments_are_refused_with_what_to_do() {
     fails(&["classify", "-", "text"], &["`-` stands for standard input and goes alone"]);
     fails(&["classify", "--labels", "SPAM", "text"], &["no label \"SPAM\"", "it has TOXICITY, SEVERE_TOXICITY"]);
+    fails(&["classify", "--labels", "THREAT,THREAT", "text"], &["label \"THREAT\" is asked for twice"]);
     fails(&["classify"], &["required", "Usage: palisade classify"]);
     fails(&["classify", "--artefact", "nowhere.wasm", "text"], &["nowhere.wasm: "]);
 }
