@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares the component's speed with its peers': onnxruntime (native) and onnxruntime-web (WebAssembly under Node.js).
 
-    python3 bench/compare.py [--short] [--json FILE]
+    cargo xtask bench [--short] [--json FILE]
 
-Prepares what it needs under target/ and bench/peers/, starts one worker a peer, and asks them in turn, so that whatever
+(which builds our worker and calls this). Installs the peers under target/ and bench/peers/, starts one worker a peer, and asks them in turn, so that whatever
 else the machine does falls on all of them alike. Exits with 0 when the scores agree, 1 when they differ, 2 on an error.
 No time is asserted. README.md says what is measured.
 """
@@ -115,8 +115,7 @@ def install(source: Path, folder: Path, steps: list[tuple[str, list[str | Path]]
 
 
 def prepare() -> Path:
-    """Builds our worker and installs the peers, and gives the Python that has onnxruntime."""
-    run("building the component's worker", ["cargo", "build", "--release", "--package", "palisade-bench", "--bins"])
+    """Installs the peers, and gives the Python that has onnxruntime."""
     install(
         NODE_PEER / "package-lock.json", NODE_PEER / "node_modules", [("installing onnxruntime-web", ["npm", "ci"])]
     )
@@ -129,8 +128,10 @@ def prepare() -> Path:
     return python
 
 
-def start(release: Path, workers: dict[str, Worker]) -> dict[str, Any]:
+def start(worker: Path, release: Path, workers: dict[str, Worker]) -> dict[str, Any]:
     """Starts all workers on the same release, and gives what each says of itself."""
+    if not worker.is_file():
+        raise BenchError(f"there is no {worker}: start through `cargo xtask bench`, which builds it")
     python = prepare()
     manifest_file = release / "release.json"
     if not manifest_file.is_file():
@@ -141,8 +142,7 @@ def start(release: Path, workers: dict[str, Worker]) -> dict[str, Any]:
         if not file.is_file() or sha256(file) != manifest[part]["sha256"]:
             raise BenchError(f"{file} is missing or not the file that {manifest_file} names; copy the release again")
 
-    ours = ["cargo", "run", "--quiet", "--release", "--package", "palisade-bench", "--bin", "palisade-bench-worker"]
-    workers[OURS] = Worker(OURS, ours)
+    workers[OURS] = Worker(OURS, [worker])
     about = {OURS: workers[OURS].ask("about")}
     if about[OURS]["release"]["digest"] != sha256(manifest_file):
         raise BenchError(f"the artefact holds another release than {release}: run `cargo xtask component`")
@@ -283,10 +283,10 @@ Scores: the peers' differ from ours by at most {result["score_difference"]:.1e} 
 Versions: {", ".join(f"{name} {version}" for name, version in result["versions"].items())}"""
 
 
-def compare(release: Path, plan: Plan) -> dict[str, Any]:
+def compare(worker: Path, release: Path, plan: Plan) -> dict[str, Any]:
     workers: dict[str, Worker] = {}
     try:
-        about = start(release, workers)
+        about = start(worker, release, workers)
         difference = score_difference(workers, len(about[OURS]["labels"]))
         ms = measure(workers, plan)
     finally:
@@ -315,6 +315,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help=f"rounds (default {FULL.rounds}, with --short {SHORT.rounds})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it, every sample included, to FILE")
     parser.add_argument(
+        "--worker",
+        type=Path,
+        metavar="FILE",
+        default=ROOT / "target" / "release" / "palisade-bench-worker",
+        help="our side of the comparison (default target/release/palisade-bench-worker)",
+    )
+    parser.add_argument(
         "--release",
         type=Path,
         metavar="FOLDER",
@@ -328,7 +335,7 @@ def main() -> int:
     if arguments.rounds:
         plan = Plan(**vars(plan) | {"rounds": arguments.rounds})
     try:
-        result = compare(arguments.release.resolve(), plan)
+        result = compare(arguments.worker, arguments.release.resolve(), plan)
         if arguments.json:
             arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     except (BenchError, OSError) as error:

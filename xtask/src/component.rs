@@ -22,12 +22,22 @@ pub(crate) struct Built {
 
 /// Builds engine and host, and bakes the shipped release if the last baking is not newer than what it is made of.
 pub(crate) fn build() -> Result<Built> {
+    build_with(&["--package", "palisade-host"])
+}
+
+/// The same, with all the native crates, their tests and their benches. One build for everything: cargo would compile
+/// wasmtime again for another set of packages, for the features of their dependencies differ.
+pub(crate) fn build_with_tests() -> Result<Built> {
+    build_with(&["--workspace", "--exclude", "palisade-classifier", "--all-targets"])
+}
+
+fn build_with(native: &[&str]) -> Result<Built> {
     add_target()?;
     run(&mut command(
         &cargo(),
         &["build", "--locked", "--profile", "component", "--target", TARGET, "--package", "palisade-classifier"],
     ))?;
-    run(&mut command(&cargo(), &["build", "--locked", "--release", "--package", "palisade-host"]))?;
+    run(command(&cargo(), &["build", "--locked", "--release"]).args(native))?;
 
     let target = target()?;
     let folder = target.join("release");

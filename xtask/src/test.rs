@@ -15,7 +15,7 @@ pub(crate) fn run_all() -> Result<()> {
     let cargo = cargo();
     run(&mut command(&cargo, &["fmt", "--all", "--check"]))?;
     tidy::run()?;
-    let built = component::build()?;
+    let built = component::build_with_tests()?;
     imports(&built)?;
     let card = ["-m", "palisade_training.card", "--check", "../models/english-toxicity"];
     run(command("python3", &card).current_dir(root().join("training")))?;
@@ -28,7 +28,8 @@ pub(crate) fn run_all() -> Result<()> {
     run(command(&cargo, &["doc", "--locked", "--release", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     run(&mut command(&cargo, &["test", "--locked", "--release", "--workspace", "--exclude", "palisade-classifier"]))?;
-    node(&built)
+    node(&built)?;
+    compare(&built, &["--short".to_owned()]) // scores against onnxruntime's, and that the comparison runs
 }
 
 /// Compares the built file's imports with the allow-list.
@@ -54,7 +55,13 @@ fn node(built: &Built) -> Result<()> {
 
 /// The comparison with onnxruntime.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    component::build()?;
+    let built = component::build()?;
     run(&mut command(&cargo(), &["build", "--locked", "--release", "--package", "palisade-bench"]))?;
-    run(command("python3", &["bench/compare.py"]).args(arguments))
+    compare(&built, arguments)
+}
+
+fn compare(built: &Built, arguments: &[String]) -> Result<()> {
+    let worker = built.palisade.with_file_name(format!("palisade-bench-worker{}", std::env::consts::EXE_SUFFIX));
+    let mut compare = command("python3", &["bench/compare.py", "--worker"]);
+    run(compare.arg(worker).args(arguments).env("PALISADE_ARTEFACT", &built.artefact))
 }
