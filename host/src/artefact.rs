@@ -115,7 +115,8 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
             Payload::DataSection(data) => anatomy.sizes.data += data.range().len() as u64,
             Payload::MemorySection(memories) => {
                 for memory in memories {
-                    anatomy.sizes.memory += memory.map_err(broken)?.initial * 65_536;
+                    let bytes = memory.map_err(broken)?.initial.saturating_mul(65_536);
+                    anatomy.sizes.memory = anatomy.sizes.memory.saturating_add(bytes);
                 }
             }
             Payload::CustomSection(section) if depth == 1 && section.name() == RELEASE_SECTION => {

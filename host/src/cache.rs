@@ -4,11 +4,10 @@
 //! A file's name holds the artefact's digest and wasmtime's compatibility hash, so a changed artefact, wasmtime, setting
 //! or processor never meets an old file. The least recently used files beyond [`FILES_MAX`] are removed.
 
-use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -17,12 +16,16 @@ use crate::{Artefact, Error};
 
 /// Compiled artefacts that are kept; each is some hundred megabytes.
 const FILES_MAX: usize = 4;
+/// How the names of half-written files begin.
+const UNFINISHED: &str = ".palisade-unfinished-";
+/// A half-written file of this age has no writer any more.
+const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 /// The compiled component: from the cache, or compiled now and kept for the next time.
 ///
-/// A cache that cannot be written costs time only, so it is no error.
+/// A cache that cannot be used costs time only, so it is no error.
 pub(crate) fn compiled(engine: &Engine, artefact: &Artefact) -> Result<Component, Error> {
-    let file = folder().map(|folder| folder.join(file_name(engine, artefact)));
+    let file = file(engine, artefact);
     if let Some(component) = file.as_deref().and_then(|file| open(engine, file)) {
         return Ok(component);
     }
@@ -30,9 +33,7 @@ pub(crate) fn compiled(engine: &Engine, artefact: &Artefact) -> Result<Component
         path: artefact.path.clone(),
         problem: format!("does not compile: {e:#}"),
     };
-    let Some(file) = file else {
-        return Component::new(engine, &artefact.bytes).map_err(broken);
-    };
+    let Some(file) = file else { return Component::new(engine, &artefact.bytes).map_err(broken) };
     let compiled = engine.precompile_component(&artefact.bytes).map_err(broken)?;
     if store(&file, &compiled).is_ok()
         && let Some(component) = open(engine, &file)
@@ -44,33 +45,55 @@ pub(crate) fn compiled(engine: &Engine, artefact: &Artefact) -> Result<Component
 
 /// Whether the compiled component is there already.
 pub(crate) fn holds(engine: &Engine, artefact: &Artefact) -> bool {
-    folder().is_some_and(|folder| folder.join(file_name(engine, artefact)).is_file())
+    file(engine, artefact).is_some_and(|file| is_trusted(&file))
 }
 
-fn file_name(engine: &Engine, artefact: &Artefact) -> String {
+/// Where the compiled component is or will be; `None` where this user has no folder that others cannot write to.
+fn file(engine: &Engine, artefact: &Artefact) -> Option<PathBuf> {
+    let folder = folder()?;
+    create_private(&folder).ok();
+    if !is_trusted(&folder) {
+        return None;
+    }
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{}-{:016x}.cwasm", artefact.anatomy.sha256, hasher.finish())
+    Some(folder.join(format!("{}-{:016x}.cwasm", artefact.anatomy.sha256, hasher.finish())))
 }
 
 fn folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    // The XDG specification has relative paths ignored, and native code must not come from wherever one happens to be.
+    let absolute = |path: &PathBuf| path.is_absolute();
     variable("PALISADE_CACHE_DIR")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|base| base.join("palisade")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache").join("palisade")))
+        .filter(absolute)
+        .or_else(|| variable("XDG_CACHE_HOME").filter(absolute).map(|base| base.join("palisade")))
+        .or_else(|| variable("HOME").filter(absolute).map(|home| home.join(".cache").join("palisade")))
 }
 
 #[allow(unsafe_code, reason = "compiled code is mapped from a folder that only this user can write")]
 fn open(engine: &Engine, file: &Path) -> Option<Component> {
-    if !file.is_file() || !is_private(file) {
+    if !is_trusted(file) {
         return None;
     }
-    // SAFETY: the file was written whole (renamed into place) by this function's counterpart `store`, into a folder that
-    // `is_private` found writable to this user alone; wasmtime checks its version and settings.
+    // SAFETY: the file was written whole (renamed into place) by this function's counterpart `store`, and file and folder
+    // are writable to this user (or root) alone, as `is_trusted` found for both; wasmtime checks its version and settings.
     let component = unsafe { Component::deserialize_file(engine, file) }.ok()?;
     // Marks the use, for `prune`; where that fails, the file only looks older than it is.
     let _ = std::fs::File::open(file).and_then(|file| file.set_modified(SystemTime::now()));
     Some(component)
+}
+
+/// Whether a file or folder is there, and nobody but this user and root can change it.
+#[cfg(unix)]
+fn is_trusted(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let user = rustix::process::geteuid().as_raw();
+    std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o022 == 0 && (meta.uid() == user || meta.uid() == 0))
+}
+
+#[cfg(not(unix))]
+fn is_trusted(path: &Path) -> bool {
+    path.exists()
 }
 
 #[allow(unsafe_code, reason = "compiled code in memory, made by this process")]
@@ -79,33 +102,9 @@ fn deserialize(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Component> 
     unsafe { Component::deserialize(engine, compiled) }
 }
 
-/// Whether nobody but this user can change the file or put another in its place.
-#[cfg(unix)]
-fn is_private(file: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let private = |path: &Path, owner: u32| {
-        std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o022 == 0 && meta.uid() == owner)
-    };
-    let Some(folder) = file.parent() else { return false };
-    // A file just created tells who this process is.
-    let Ok(probe) = tempfile::NamedTempFile::new_in(folder) else {
-        return false;
-    };
-    let Ok(owner) = probe.as_file().metadata().map(|meta| meta.uid()) else {
-        return false;
-    };
-    private(folder, owner) && private(file, owner)
-}
-
-#[cfg(not(unix))]
-fn is_private(_: &Path) -> bool {
-    true
-}
-
 fn store(file: &Path, compiled: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().ok_or(std::io::ErrorKind::NotFound)?;
-    create_private(folder)?;
-    let mut whole = tempfile::NamedTempFile::new_in(folder)?;
+    let mut whole = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     whole.write_all(compiled)?;
     whole.as_file().sync_all()?;
     whole.persist(file)?;
@@ -113,16 +112,29 @@ fn store(file: &Path, compiled: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes what was not used for longest. Removing a file that another process has mapped does not disturb it.
+/// Removes what was not used for longest, and what a killed run left behind an hour ago or earlier. Touches only files that
+/// have this module's own names. Removing a file that another process has mapped does not disturb it.
 fn prune(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let compiled = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"));
     let mut by_use: Vec<(SystemTime, PathBuf)> =
-        compiled.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+        entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
     by_use.sort();
-    for (_, path) in by_use.iter().rev().skip(FILES_MAX) {
+    let named =
+        |path: &Path, is_ours: fn(&str) -> bool| path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours);
+    let compiled = by_use.iter().rev().filter(|(_, path)| named(path, is_compiled)).skip(FILES_MAX);
+    let abandoned = by_use.iter().filter(|(used, path)| {
+        named(path, |name| name.starts_with(UNFINISHED)) && used.elapsed().is_ok_and(|age| age > ABANDONED_AFTER)
+    });
+    for (_, path) in compiled.chain(abandoned) {
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// Whether a file's name is one that [`file`] gives.
+fn is_compiled(name: &str) -> bool {
+    let is_hex = |part: &str, digits| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = name.strip_suffix(".cwasm").and_then(|stem| stem.split_once('-'));
+    parts.is_some_and(|(artefact, engine)| is_hex(artefact, 64) && is_hex(engine, 16))
 }
 
 fn create_private(folder: &Path) -> std::io::Result<()> {
@@ -135,21 +147,37 @@ fn create_private(folder: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn only_the_last_used_files_stay() {
+    fn only_the_last_used_files_of_ours_stay() {
         let folder = tempfile::tempdir().unwrap();
         let start = SystemTime::now();
-        for (age, name) in ["a.cwasm", "b.cwasm", "c.cwasm", "d.cwasm", "e.cwasm", "other"].iter().enumerate() {
+        let compiled = |age: usize| format!("{}-{:016x}.cwasm", "a".repeat(64), age);
+        let others = ["notes.cwasm".to_owned(), format!("{UNFINISHED}new"), format!("{UNFINISHED}old")];
+        for (age, name) in (0..6).map(compiled).chain(others).enumerate() {
+            let hours = if name.ends_with("new") { 0 } else { age as u64 };
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
-            file.set_modified(start - Duration::from_secs(age as u64)).unwrap();
+            file.set_modified(start - Duration::from_secs(3600 * hours)).unwrap();
         }
         prune(folder.path());
-        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut left: Vec<String> = left.collect();
         left.sort();
-        assert_eq!(left, ["a.cwasm", "b.cwasm", "c.cwasm", "d.cwasm", "other"]);
+        let mut expected: Vec<String> = (0..4).map(compiled).collect();
+        expected.extend(["notes.cwasm".to_owned(), format!("{UNFINISHED}new")]);
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_can_write_to_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_trusted(folder.path()));
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(!is_trusted(folder.path()));
+        assert!(!is_trusted(&folder.path().join("missing")));
     }
 }

@@ -92,7 +92,7 @@ fn config(limits: RuntimeLimits) -> Config {
     pool.total_component_instances(limits.instances_max)
         .total_core_instances(limits.instances_max)
         .total_memories(limits.instances_max)
-        .total_tables(limits.instances_max * 2)
+        .total_tables(limits.instances_max.saturating_mul(2))
         .max_memories_per_component(1)
         .max_memory_size(memory_bytes)
         .table_elements(100_000);
@@ -104,7 +104,6 @@ fn config(limits: RuntimeLimits) -> Config {
         .generate_address_map(false)
         .epoch_interruption(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .memory_reservation(memory_bytes as u64)
         .memory_guaranteed_dense_image_size(MEMORY_MIB_MAX << 20); // a release is larger than the default 16 MiB
     config
 }
@@ -130,13 +129,13 @@ impl Loaded {
         let mut store = Store::new(self.pre.engine(), limits);
         store.limiter(|limits| limits);
         store.set_epoch_deadline(ticks(START_MS_MAX));
-        let moderation = self.pre.instantiate(&mut store).map_err(|e| self.fault(&e))?;
+        let moderation = self.pre.instantiate(&mut store).map_err(|e| self.fault(&e, START_MS_MAX))?;
         Ok(Instance { store, moderation, loaded: self.clone() })
     }
 
-    fn fault(&self, error: &wasmtime::Error) -> Error {
+    fn fault(&self, error: &wasmtime::Error, limit_ms: u64) -> Error {
         if matches!(error.downcast_ref(), Some(Trap::Interrupt)) {
-            return Error::Deadline { limit_ms: self.limits.call_ms_max };
+            return Error::Deadline { limit_ms };
         }
         let message = format!("{error:#}");
         if message.contains("growing memory") || message.contains("memory minimum size") {
@@ -169,7 +168,7 @@ impl Instance {
     pub fn describe(&mut self) -> Result<Description, Error> {
         self.store.set_epoch_deadline(ticks(START_MS_MAX));
         let answer = self.moderation.palisade_moderation_classifier().call_describe(&mut self.store);
-        answer.map_err(|e| self.loaded.fault(&e))?.map_err(Error::Refused)
+        answer.map_err(|e| self.loaded.fault(&e, START_MS_MAX))?.map_err(Error::Refused)
     }
 
     /// Scores a batch of texts.
@@ -177,6 +176,6 @@ impl Instance {
         self.store.set_epoch_deadline(ticks(self.loaded.limits.call_ms_max));
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let answer = self.moderation.palisade_moderation_classifier().call_classify(&mut self.store, &texts, options);
-        answer.map_err(|e| self.loaded.fault(&e))?.map_err(Error::Refused)
+        answer.map_err(|e| self.loaded.fault(&e, self.loaded.limits.call_ms_max))?.map_err(Error::Refused)
     }
 }

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::bindings::Limits;
+
 /// Longest line that is read. The rest of a longer one is passed over.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 /// Texts that travel to an instance together.
@@ -53,23 +55,29 @@ pub struct Batches<R> {
     failed: Option<std::io::Error>,
 }
 
+/// How much of a text to keep: a character more than the component reads, so that it still sees the text to be too long,
+/// and flags it.
+pub fn bytes_kept(limits: &Limits) -> usize {
+    limits.text_bytes_max as usize + 4
+}
+
 #[derive(Deserialize)]
 struct JsonLine {
+    #[serde(default, deserialize_with = "present")]
     id: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "present")]
     text: Option<Box<RawValue>>,
 }
 
+/// Keeps `null` apart from a missing key.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(value).map(Some)
+}
+
 impl<R: Read> Batches<R> {
-    /// Reads from `reader`. Texts are cut behind `text_bytes_max`, by so little that the component still sees them to be
-    /// too long and flags them.
-    pub fn new(reader: R, format: LineFormat, text_bytes_max: usize) -> Self {
-        Self {
-            reader: BufReader::with_capacity(1 << 16, reader),
-            format,
-            text_bytes_kept: text_bytes_max + 4,
-            line: 0,
-            failed: None,
-        }
+    /// Reads from `reader` and keeps `text_bytes_kept` bytes of each text; see [`bytes_kept`].
+    pub fn new(reader: R, format: LineFormat, text_bytes_kept: usize) -> Self {
+        Self { reader: BufReader::with_capacity(1 << 16, reader), format, text_bytes_kept, line: 0, failed: None }
     }
 
     /// The error that ended the stream early, if one did.
@@ -77,37 +85,36 @@ impl<R: Read> Batches<R> {
         self.failed.take()
     }
 
-    fn next_item(&mut self) -> Option<Item> {
-        loop {
-            let (bytes, whole) = match read_line(&mut self.reader, LINE_BYTES_MAX) {
-                Ok(line) => line?,
-                Err(error) => {
-                    self.failed = Some(error);
-                    return None;
-                }
-            };
-            self.line += 1;
-            let content = if self.line == 1 { bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes) } else { &bytes };
-            let first = content.iter().find(|byte| !byte.is_ascii_whitespace());
-            if self.format == LineFormat::Auto {
-                self.format = match first {
-                    None => LineFormat::Auto,
-                    Some(b'{') => LineFormat::Json,
-                    Some(_) => LineFormat::Text,
-                };
+    /// The next line's item; `None` at the end, and where the line is blank among JSON.
+    fn next_line(&mut self) -> Option<Option<Item>> {
+        let (bytes, whole) = match read_line(&mut self.reader, LINE_BYTES_MAX) {
+            Ok(line) => line?,
+            Err(error) => {
+                self.failed = Some(error);
+                return None;
             }
-            let (id, text) = match (self.format, first) {
-                (LineFormat::Json, None) => continue,
-                (LineFormat::Json, _) => json_line(content, whole),
-                (LineFormat::Text | LineFormat::Auto, _) => (None, plain_line(content, whole)),
+        };
+        self.line += 1;
+        let content = if self.line == 1 { bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes) } else { &bytes };
+        let first = content.iter().find(|byte| !byte.is_ascii_whitespace());
+        if self.format == LineFormat::Auto {
+            self.format = match first {
+                None => LineFormat::Auto,
+                Some(b'{') => LineFormat::Json,
+                Some(_) => LineFormat::Text,
             };
-            let text = text.map(|mut text| {
-                text.truncate(text.floor_char_boundary(self.text_bytes_kept));
-                text.shrink_to_fit();
-                text
-            });
-            return Some(Item { line: self.line, id, text });
         }
+        let (id, text) = match (self.format, first) {
+            (LineFormat::Json, None) => return Some(None),
+            (LineFormat::Json, _) => json_line(content, whole),
+            (LineFormat::Text | LineFormat::Auto, _) => (None, plain_line(content, whole)),
+        };
+        let text = text.map(|mut text| {
+            text.truncate(text.floor_char_boundary(self.text_bytes_kept));
+            text.shrink_to_fit();
+            text
+        });
+        Some(Some(Item { line: self.line, id, text }))
     }
 }
 
@@ -115,14 +122,14 @@ impl<R: Read> Iterator for Batches<R> {
     type Item = Vec<Item>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut batch = vec![self.next_item()?];
-        while batch.len() < BATCH_TEXTS_MAX && self.reader.buffer().contains(&b'\n') {
-            match self.next_item() {
-                Some(item) => batch.push(item),
+        let mut batch = Vec::new();
+        while batch.is_empty() || (batch.len() < BATCH_TEXTS_MAX && self.reader.buffer().contains(&b'\n')) {
+            match self.next_line() {
+                Some(item) => batch.extend(item),
                 None => break,
             }
         }
-        Some(batch)
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
@@ -174,7 +181,8 @@ fn json_line(bytes: &[u8], whole: bool) -> (Option<Box<RawValue>>, Result<String
         return (None, Err(invalid_utf8(e)));
     }
     let line: JsonLine = match serde_json::from_slice(bytes) {
-        Ok(line) => line,
+        Ok(line) if bytes.trim_ascii_start().starts_with(b"{") => line,
+        Ok(_) => return (None, problem("invalid-json", "not a JSON object with \"text\"".into())),
         Err(e) => {
             let message = format!("not a JSON object with \"text\": {} at column {}", kind(&e), e.column());
             return (None, problem("invalid-json", message));
@@ -204,7 +212,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], format: LineFormat) -> Vec<(u64, Option<String>, Result<String, &'static str>)> {
-        let mut batches = Batches::new(bytes, format, 20_480);
+        let mut batches = Batches::new(bytes, format, 20_484);
         let items: Vec<Item> = batches.by_ref().flatten().collect();
         assert!(batches.failure().is_none());
         items.into_iter().map(|i| (i.line, i.id.map(|id| id.get().to_owned()), i.text.map_err(|e| e.code))).collect()
@@ -249,8 +257,30 @@ mod tests {
         check(b"{\"text\":\"\\ud800\"}", "invalid-json");
         check(b"{\"text\":\"a\"", "invalid-json");
         check(b"[1]", "invalid-json");
+        check(b"[7,\"b\"]", "invalid-json");
         check(b"{\"text\":\"\xFF\"}", "invalid-utf8");
         check(&[b"{\"text\":\"".as_slice(), &vec![b'a'; LINE_BYTES_MAX], b"\"}"].concat(), "line-too-long");
+    }
+
+    #[test]
+    fn a_line_is_answered_before_the_next_one_is_there() {
+        struct Pipe(Option<&'static [u8]>);
+        impl Read for Pipe {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let bytes = self.0.take().unwrap_or_else(|| unreachable!("reads on, and would wait"));
+                buffer[..bytes.len()].copy_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        }
+        for input in ["{\"text\":\"a\"}\n", "{\"text\":\"a\"}\n\n", "{\"text\":\"a\"}\n \n\n"] {
+            let batch = Batches::new(Pipe(Some(input.as_bytes())), LineFormat::Auto, 100).next().unwrap();
+            assert_eq!(batch.len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_id_of_null_is_kept() {
+        assert_eq!(read(b"{\"id\":null,\"text\":\"a\"}", LineFormat::Auto)[0].1.as_deref(), Some("null"));
     }
 
     #[test]

@@ -47,7 +47,12 @@ impl Table {
         Self {
             columns,
             text_width: width.saturating_sub(scores_width).max(TEXT_WIDTH_MIN),
-            release: format!("{} {} ({})", release.name, release.version, release.digest.get(..12).unwrap_or_default()),
+            release: harmless(&format!(
+                "{} {} ({})",
+                release.name,
+                release.version,
+                release.digest.get(..12).unwrap_or_default()
+            )),
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
             rows: 0,
             truncated: 0,
@@ -77,7 +82,7 @@ impl Table {
             }
             Err(message) => {
                 let (start, end) = if self.colour { (FLAGGED, PLAIN) } else { ("", "") };
-                writeln!(out, "{start}{message}{end}")
+                writeln!(out, "{start}{}{end}", harmless(&message))
             }
         }
     }
@@ -113,8 +118,7 @@ impl Table {
 
 /// A text on one line of at most `width` columns, with nothing in it that a terminal would obey.
 fn shown(text: &str, width: usize) -> String {
-    let harmless = |c: char| if c.is_control() || is_bidi_control(c) { ' ' } else { c };
-    let mut characters = text.trim().chars().map(harmless);
+    let mut characters = text.trim().chars().map(harmless_character);
     let mut line: String = characters.by_ref().take(width + 1).collect();
     if characters.next().is_none() && line.width() <= width {
         return line;
@@ -124,6 +128,15 @@ fn shown(text: &str, width: usize) -> String {
     }
     line.push('…');
     line
+}
+
+/// A string with nothing in it that a terminal would obey.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().map(harmless_character).collect()
+}
+
+fn harmless_character(c: char) -> char {
+    if c.is_control() || is_bidi_control(c) { ' ' } else { c }
 }
 
 fn is_bidi_control(c: char) -> bool {

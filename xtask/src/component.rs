@@ -33,10 +33,9 @@ pub(crate) fn build_with_tests() -> Result<Built> {
 
 fn build_with(native: &[&str]) -> Result<Built> {
     add_target()?;
-    run(&mut command(
-        &cargo(),
-        &["build", "--locked", "--profile", "component", "--target", TARGET, "--package", "palisade-classifier"],
-    ))?;
+    let engine =
+        ["build", "--locked", "--profile", "component", "--target", TARGET, "--package", "palisade-classifier"];
+    run(command(&cargo(), &engine).arg("--config").arg(without_paths()))?;
     run(command(&cargo(), &["build", "--locked", "--release"]).args(native))?;
 
     let target = target()?;
@@ -54,6 +53,15 @@ fn build_with(native: &[&str]) -> Result<Built> {
         run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).arg("--engine").arg(&engine))?;
     }
     Ok(Built { palisade, artefact })
+}
+
+/// A setting of cargo's that keeps this machine's folders out of the component, so that it does not depend on who built it.
+fn without_paths() -> String {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let registry = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{home}/.cargo"));
+    let flags =
+        [format!("--remap-path-prefix={registry}=cargo"), format!("--remap-path-prefix={}=palisade", root().display())];
+    format!("target.{TARGET}.rustflags={flags:?}")
 }
 
 fn add_target() -> Result<()> {

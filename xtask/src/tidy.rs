@@ -17,9 +17,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("palisade-bench", &["palisade-host"]),
     ("xtask", &[]),
 ];
-/// Crates that must not be in the tree, and why.
-const BANNED: &[(&str, &str)] =
-    &[("onig", "a C regex engine: native and wasm would tokenize differently; use tokenizers' fancy-regex")];
 /// A tracked file may be this large, models aside.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// All tracked files under models/ together.
@@ -30,7 +27,7 @@ pub(crate) fn run() -> Result<()> {
     let metadata = metadata()?;
     let mut problems = Vec::new();
     arrows(&metadata, &mut problems)?;
-    banned(&metadata, &mut problems)?;
+    denied(&metadata, &mut problems)?;
     sizes(&mut problems)?;
     if !problems.is_empty() {
         bail!("the tree is not tidy:\n  {}", problems.join("\n  "));
@@ -65,15 +62,29 @@ fn arrows(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn banned(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
+/// Each crate against `deny.toml`: it must not be banned, and its licence must be allowed.
+fn denied(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
+    let deny = std::fs::read_to_string(root().join("deny.toml")).context("deny.toml")?;
+    let licences = quoted(&deny, "\nallow = [").context("deny.toml allows no licences")?;
+    let banned: Vec<&str> = deny.split("crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     for package in packages(metadata)? {
-        for (name, why) in BANNED {
-            if package["name"] == *name {
-                problems.push(format!("{name} is in the tree: {why}"));
-            }
+        let name = package["name"].as_str().unwrap_or_default();
+        if banned.contains(&name) {
+            problems.push(format!("{name} is in the tree, and deny.toml bans it; `cargo tree -i {name}` tells why"));
+        }
+        let expression = package["license"].as_str().unwrap_or("none").replace(['(', ')'], "").replace('/', " OR ");
+        let allowed = |part: &str| part.split(" OR ").any(|licence| licences.contains(&licence.trim()));
+        if !expression.split(" AND ").all(allowed) {
+            problems.push(format!("{name} has the licence {expression}, which deny.toml does not allow"));
         }
     }
     Ok(())
+}
+
+/// The quoted strings between `head` and the next closing bracket.
+fn quoted<'a>(text: &'a str, head: &str) -> Option<Vec<&'a str>> {
+    let list = text.split_once(head)?.1.split_once(']')?.0;
+    Some(list.split('"').skip(1).step_by(2).collect())
 }
 
 fn sizes(problems: &mut Vec<String>) -> Result<()> {

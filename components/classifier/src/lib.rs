@@ -12,6 +12,7 @@ mod bindings;
 mod entropy;
 
 use bindings::exports::palisade::moderation::classifier as wit;
+use palisade_core::model::ENGINE;
 use palisade_core::{Classification, Classifier, ClassifyError, Options};
 
 struct Component;
@@ -22,6 +23,7 @@ impl wit::Guest for Component {
         let limits = classifier.limits();
         Ok(wit::Description {
             release: release(classifier.release()),
+            engine: ENGINE.to_owned(),
             labels: classifier
                 .labels()
                 .iter()
@@ -70,8 +72,10 @@ fn classification(answer: Classification) -> wit::Classification {
                         start: number(span.range.start),
                         end: number(span.range.end),
                         scores: span.scores,
+                        truncated: span.truncated,
                     })
                     .collect(),
+                spans_truncated: result.spans_truncated,
             })
             .collect(),
     }

@@ -23,6 +23,8 @@ pub struct Span {
     pub range: Range<usize>,
     /// One score a label.
     pub scores: Vec<f32>,
+    /// True where a limit cut the span.
+    pub truncated: bool,
 }
 
 /// The result for one text; see `text-result` in `wit/classifier.wit`.
@@ -36,6 +38,8 @@ pub struct TextResult {
     pub truncated: bool,
     /// Sentences, where they were asked for.
     pub spans: Vec<Span>,
+    /// True where the text has more sentences than spans were given for.
+    pub spans_truncated: bool,
 }
 
 /// The results of one call.
@@ -222,24 +226,33 @@ impl Classifier {
 
     fn classify_text(&self, text: &str, wanted: &[usize], spans: bool) -> Result<TextResult, ClassifyError> {
         let whole = self.score(text, wanted)?;
-        let spans = if spans { self.score_sentences(text, &whole, wanted)? } else { Vec::new() };
-        Ok(TextResult { scores: whole.scores, tokens: whole.tokens, truncated: whole.truncated, spans })
+        let (spans, spans_truncated) =
+            if spans { self.score_sentences(text, &whole, wanted)? } else { (Vec::new(), false) };
+        let Scored { scores, tokens, truncated } = whole;
+        Ok(TextResult { scores, tokens, truncated, spans, spans_truncated })
     }
 
-    fn score_sentences(&self, text: &str, whole: &Scored, wanted: &[usize]) -> Result<Vec<Span>, ClassifyError> {
+    /// The spans, and whether there are more sentences than spans.
+    fn score_sentences(
+        &self,
+        text: &str,
+        whole: &Scored,
+        wanted: &[usize],
+    ) -> Result<(Vec<Span>, bool), ClassifyError> {
         let limits = self.limits();
         let read = cut(text, limits.text_bytes_max);
-        let ranges: Vec<_> = sentences(read).take(limits.spans_max).collect();
-        if let [range] = ranges.as_slice() {
-            return Ok(vec![Span { range: range.clone(), scores: whole.scores.clone() }]);
+        let mut ranges = sentences(read);
+        let first: Vec<_> = ranges.by_ref().take(limits.spans_max).collect();
+        let more = read.len() < text.len() || ranges.next().is_some();
+        if let ([range], false) = (first.as_slice(), more) {
+            let span = Span { range: range.clone(), scores: whole.scores.clone(), truncated: whole.truncated };
+            return Ok((vec![span], false));
         }
-        ranges
-            .into_iter()
-            .map(|range| {
-                let scored = self.score(read.get(range.clone()).unwrap_or_default(), wanted)?;
-                Ok(Span { range, scores: scored.scores })
-            })
-            .collect()
+        let spans = first.into_iter().map(|range| {
+            let Scored { scores, truncated, .. } = self.score(read.get(range.clone()).unwrap_or_default(), wanted)?;
+            Ok(Span { range, scores, truncated })
+        });
+        Ok((spans.collect::<Result<_, _>>()?, more))
     }
 
     fn score(&self, text: &str, wanted: &[usize]) -> Result<Scored, ClassifyError> {

@@ -12,6 +12,9 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::release::ReleaseError;
 
+/// What computes the scores, as `description.engine` names it.
+pub const ENGINE: &str = "tract 0.23 f32";
+
 /// What the graph wants at one of its inputs.
 #[derive(Debug, Clone, Copy)]
 enum Input {
@@ -90,7 +93,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Runs one text.
+    /// Runs one text. Errors hold nothing of it.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, String> {
         without_panic(|| self.run(ids))
     }

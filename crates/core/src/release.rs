@@ -141,8 +141,21 @@ impl Manifest {
         if self.schema != SCHEMA {
             return Err(format!("schema is {:?}, but this version reads {SCHEMA:?}", self.schema));
         }
-        if self.name.is_empty() || self.version.is_empty() {
-            return Err("name and version must not be empty".into());
+        let is_plain = |name: &str, also: &[u8]| {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || also.contains(&byte);
+            !name.is_empty() && name.len() <= 64 && !name.starts_with('.') && name.bytes().all(plain)
+        };
+        for (what, name, also) in [
+            ("name", &self.name, b"-".as_slice()),
+            ("version", &self.version, b"-.+"),
+            ("model's file", &self.model.file, b"-._"),
+            ("tokenizer's file", &self.tokenizer.file, b"-._"),
+        ] {
+            // They become file names and keys in a store.
+            if !is_plain(name, also) {
+                let signs = String::from_utf8_lossy(also);
+                return Err(format!("{what} is {name:?}; only a to z, 0 to 9 and {signs} are allowed, 64 at most"));
+            }
         }
         if self.labels.is_empty() {
             return Err("labels must not be empty".into());
@@ -238,6 +251,9 @@ mod tests {
         check(|m| m["labels"][0]["name"] = "toxic".into(), "upper case");
         check(|m| m["labels"][0]["threshold"] = 1.5.into(), "1.5");
         check(|m| m["tokens_max"] = 0.into(), "tokens_max is 0");
+        check(|m| m["model"]["file"] = "../../etc/passwd".into(), "model's file is \"../../etc/passwd\"");
+        check(|m| m["tokenizer"]["file"] = "..".into(), "tokenizer's file");
+        check(|m| m["name"] = "".into(), "name is \"\"");
         check(|m| m["name"] = serde_json::Value::Null, "not a release manifest");
     }
 

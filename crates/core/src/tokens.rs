@@ -54,10 +54,12 @@ impl TextTokenizer {
         self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
     }
 
-    /// Encodes one text, reading at most `text_bytes_max` bytes of it.
+    /// Encodes one text, reading at most `text_bytes_max` bytes of it. Errors hold nothing of it.
     pub fn encode(&self, text: &str) -> Result<Tokens, String> {
         let read = cut(text, self.text_bytes_max);
-        let encoding = without_panic(|| self.tokenizer.encode_fast(read, true))?;
+        // What tokenizers says of a failure, in an error or in a panic, may quote the text.
+        let encoding = without_panic(|| self.tokenizer.encode_fast(read, true))
+            .map_err(|_| format!("a text of {} bytes cannot be tokenized", read.len()))?;
         let truncated = read.len() < text.len() || !encoding.get_overflowing().is_empty();
         let ids = if encoding.len() > self.special_tokens { encoding.get_ids().to_vec() } else { Vec::new() };
         Ok(Tokens { ids, truncated })

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{ArtefactArguments, ExitStatus, Ready, Worker, progress, say};
 use crate::Error;
 use crate::bindings::{Description, Options, Release, Span, TextResult};
-use crate::input::{Batches, Item, LineFormat, LineProblem};
+use crate::input::{Batches, Item, LineFormat, LineProblem, bytes_kept};
 use crate::ordered::map_ordered;
 use crate::table::Table;
 
@@ -31,7 +32,7 @@ pub struct Arguments {
     /// Labels to score, in this order [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LABEL")]
     labels: Option<Vec<String>>,
-    /// Score each sentence too (in the JSON only)
+    /// Score each sentence too, in the JSON: start and end are bytes of the UTF-8 text
     #[arg(long)]
     spans: bool,
     #[command(flatten)]
@@ -61,11 +62,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let ready = arguments.artefact.prepare()?;
     let options = Options { labels: arguments.labels.clone(), spans: arguments.spans };
     let labels = wanted_labels(&ready.description, options.labels.as_deref())?;
-    let text_bytes_max = ready.description.limits.text_bytes_max as usize;
-    let mut printer = Printer::new(arguments.format, &ready.description, &labels);
+    let mut printer = Printer::new(arguments.format, &ready.description, &labels, options.spans);
 
     if from_stdin {
-        let mut lines = Batches::new(std::io::stdin(), arguments.input, text_bytes_max);
+        let mut lines = Batches::new(std::io::stdin(), arguments.input, bytes_kept(&ready.description.limits));
         let counts = classify_all(&mut lines, &ready, &options, &mut printer)?;
         if let Some(error) = lines.failure() {
             bail!("standard input broke off after line {}: {error}", counts.lines);
@@ -125,31 +125,41 @@ fn classify_all(
     options: &Options,
     printer: &mut Printer,
 ) -> Result<Counts> {
-    let bar = progress("texts");
+    // On a terminal the rows themselves show how far it is.
+    let bar = if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { progress("texts") };
     let workers = (0..ready.workers)
         .map(|_| {
-            let mut worker = Worker::new(&ready.loaded, options);
+            let mut worker = Worker::new(ready, options);
             move |batch: Vec<Item>| classify_batch(&mut worker, batch)
         })
         .collect();
     let mut counts = Counts::default();
     let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let written = map_ordered(batches, workers, |answers: Vec<Answer>| {
+    map_ordered(batches, workers, |answers: Vec<Answer>| {
         bar.inc(answers.len() as u64);
-        for answer in answers {
-            counts.add(&answer);
-            printer.print(&mut out, &answer)?;
-        }
-        out.flush()
-    })
-    .and_then(|()| printer.finish(&mut out))
-    .and_then(|()| out.flush());
+        let mut print = || {
+            for answer in &answers {
+                counts.add(answer);
+                printer.print(&mut out, answer)?;
+            }
+            out.flush()
+        };
+        print().unwrap_or_else(|error| end_without_output(&error));
+    });
     bar.finish_and_clear();
-    match written {
-        // Whoever read the output has had enough of it.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(counts),
-        other => Ok(other.map(|()| counts)?),
+    printer.finish(&mut out).and_then(|()| out.flush()).unwrap_or_else(|error| end_without_output(&error));
+    Ok(counts)
+}
+
+/// Ends the program where nobody takes its output any more. It must not wait for the thread that reads standard input,
+/// which may never give another line.
+#[expect(clippy::exit, reason = "see above")]
+fn end_without_output(error: &std::io::Error) {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        std::process::exit(0); // whoever read it has had enough
     }
+    say(&format!("error: standard output: {error}"));
+    std::process::exit(2);
 }
 
 fn classify_batch(worker: &mut Worker, batch: Vec<Item>) -> Vec<Answer> {
@@ -177,13 +187,13 @@ fn not_classified(error: Error) -> LineProblem {
 
 enum Printer {
     Table(Table),
-    Jsonl { labels: Vec<String>, release: Release },
+    Jsonl { labels: Vec<String>, spans: bool, release: Release },
 }
 
 impl Printer {
-    fn new(format: Format, description: &Description, labels: &[String]) -> Self {
+    fn new(format: Format, description: &Description, labels: &[String], spans: bool) -> Self {
         match format {
-            Format::Jsonl => Self::Jsonl { labels: labels.to_vec(), release: description.release.clone() },
+            Format::Jsonl => Self::Jsonl { labels: labels.to_vec(), spans, release: description.release.clone() },
             Format::Table => Self::Table(Table::new(description, labels, std::io::stdout().is_terminal())),
         }
     }
@@ -199,8 +209,8 @@ impl Printer {
                 });
                 table.row(out, text, result)
             }
-            Self::Jsonl { labels, release } => {
-                serde_json::to_writer(&mut *out, &JsonAnswer::new(answer, labels, release))?;
+            Self::Jsonl { labels, spans, release } => {
+                serde_json::to_writer(&mut *out, &JsonAnswer::new(answer, labels, *spans, release))?;
                 out.write_all(b"\n")
             }
         }
@@ -222,8 +232,8 @@ enum JsonAnswer<'a> {
         id: Id<'a>,
         scores: Scores<'a>,
         truncated: bool,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        spans: Vec<JsonSpan<'a>>,
+        #[serde(flatten)]
+        spans: Option<JsonSpans<'a>>,
         release: JsonRelease<'a>,
     },
     Failed {
@@ -240,11 +250,19 @@ enum Id<'a> {
     Line(u64),
 }
 
+/// Only where spans were asked for.
+#[derive(Serialize)]
+struct JsonSpans<'a> {
+    spans: Vec<JsonSpan<'a>>,
+    spans_truncated: bool,
+}
+
 #[derive(Serialize)]
 struct JsonSpan<'a> {
     start: u32,
     end: u32,
     scores: Scores<'a>,
+    truncated: bool,
 }
 
 #[derive(Serialize)]
@@ -276,22 +294,27 @@ impl Serialize for Scores<'_> {
 }
 
 impl<'a> JsonAnswer<'a> {
-    fn new(answer: &'a Answer, labels: &'a [String], release: &'a Release) -> Self {
+    fn new(answer: &'a Answer, labels: &'a [String], spans: bool, release: &'a Release) -> Self {
         let id = match &answer.item.id {
             Some(id) => Id::Given(id),
             None => Id::Line(answer.item.line),
         };
         let scores = |scores: &'a [f32]| Scores { labels, scores };
+        let span = |span: &'a Span| JsonSpan {
+            start: span.start,
+            end: span.end,
+            scores: scores(&span.scores),
+            truncated: span.truncated,
+        };
         match &answer.result {
             Ok(result) => Self::Scored {
                 id,
                 scores: scores(&result.scores),
                 truncated: result.truncated,
-                spans: result
-                    .spans
-                    .iter()
-                    .map(|Span { start, end, scores: s }| JsonSpan { start: *start, end: *end, scores: scores(s) })
-                    .collect(),
+                spans: spans.then(|| JsonSpans {
+                    spans: result.spans.iter().map(span).collect(),
+                    spans_truncated: result.spans_truncated,
+                }),
                 release: JsonRelease { name: &release.name, version: &release.version, digest: &release.digest },
             },
             Err(problem) => Self::Failed {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ArtefactArguments, ExitStatus, Ready, Worker, progress};
 use crate::bindings::{Description, Options};
-use crate::input::BATCH_TEXTS_MAX;
+use crate::input::{BATCH_TEXTS_MAX, bytes_kept};
 use crate::ordered::map_ordered;
 
 /// Arguments of `palisade eval`.
@@ -41,6 +42,8 @@ pub struct Arguments {
 /// One row: the text, and for each label whether it holds, where that is known.
 #[derive(Debug)]
 struct Row {
+    line: u64,
+    /// Cut so far behind what the component reads that it still flags the text.
     text: String,
     truth: Vec<Option<bool>>,
 }
@@ -51,7 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let header = reader.headers().with_context(|| arguments.file.display().to_string())?.clone();
     let ready = arguments.artefact.prepare()?;
     let columns = Columns::find(arguments, &header, &ready.description)?;
-    let mut rows = Rows { reader, columns: &columns, file: &arguments.file, failure: None };
+    let stop = AtomicBool::new(false);
+    let mut rows = Rows { reader, columns: &columns, file: &arguments.file, failure: None, stop: &stop };
     let (pairs, count) = score(&mut rows, &ready, &columns.labels)?;
     if let Some(failure) = rows.failure {
         return Err(failure);
@@ -100,6 +104,7 @@ struct Columns {
     truth: Vec<usize>,
     labels: Vec<String>,
     filters: Vec<(usize, String)>,
+    text_bytes_kept: usize,
 }
 
 impl Columns {
@@ -111,8 +116,13 @@ impl Columns {
             })
         };
         let known: Vec<&str> = description.labels.iter().map(|label| label.name.as_str()).collect();
-        let mut found =
-            Self { text: place(&arguments.text_column)?, truth: Vec::new(), labels: Vec::new(), filters: Vec::new() };
+        let mut found = Self {
+            text: place(&arguments.text_column)?,
+            truth: Vec::new(),
+            labels: Vec::new(),
+            filters: Vec::new(),
+            text_bytes_kept: bytes_kept(&description.limits),
+        };
         for pair in &arguments.label_columns {
             let (column, label) = match pair.split_once('=') {
                 Some((column, label)) => (column, label.to_owned()),
@@ -139,7 +149,7 @@ impl Columns {
     }
 
     /// The row, where the filters let it through.
-    fn row(&self, record: &StringRecord) -> Result<Option<Row>, String> {
+    fn row(&self, record: &StringRecord, line: u64) -> Result<Option<Row>, String> {
         let cell = |place: usize| record.get(place).unwrap_or_default();
         if self.filters.iter().any(|(place, value)| cell(*place) != value) {
             return Ok(None);
@@ -150,7 +160,9 @@ impl Columns {
             .zip(&self.labels)
             .map(|(&place, label)| truth(cell(place), label))
             .collect::<Result<_, _>>()?;
-        Ok(Some(Row { text: cell(self.text).to_owned(), truth }))
+        let mut text = cell(self.text).to_owned();
+        text.truncate(text.floor_char_boundary(self.text_bytes_kept));
+        Ok(Some(Row { line, text, truth }))
     }
 }
 
@@ -161,9 +173,13 @@ fn truth(cell: &str, label: &str) -> Result<Option<bool>, String> {
         "false" | "False" | "FALSE" => Ok(Some(false)),
         number => match number.parse::<f64>() {
             Ok(number) if (0.0..=1.0).contains(&number) => Ok(Some(number >= 0.5)),
-            _ => Err(format!(
-                "the column of {label} holds {cell:?}, which is no number within 0 and 1, true, false or empty"
-            )),
+            _ => {
+                // A long cell is more likely a text, and texts stay out of messages.
+                let held = if cell.len() <= 16 { format!("{cell:?}") } else { format!("{} bytes", cell.len()) };
+                Err(format!(
+                    "the column of {label} holds {held}, which is no number within 0 and 1, true, false or empty"
+                ))
+            }
         },
     }
 }
@@ -174,6 +190,8 @@ struct Rows<'a> {
     columns: &'a Columns,
     file: &'a Path,
     failure: Option<anyhow::Error>,
+    /// Set where a row could not be scored: no more rows are wanted.
+    stop: &'a AtomicBool,
 }
 
 impl Rows<'_> {
@@ -181,7 +199,8 @@ impl Rows<'_> {
         let mut record = StringRecord::new();
         while self.reader.read_record(&mut record).with_context(|| self.file.display().to_string())? {
             let line = record.position().map_or(0, Position::line);
-            let row = self.columns.row(&record).map_err(|e| anyhow!("{}, line {line}: {e}", self.file.display()))?;
+            let row =
+                self.columns.row(&record, line).map_err(|e| anyhow!("{}, line {line}: {e}", self.file.display()))?;
             if row.is_some() {
                 return Ok(row);
             }
@@ -195,7 +214,8 @@ impl Iterator for &mut Rows<'_> {
 
     fn next(&mut self) -> Option<Vec<Row>> {
         let mut batch = Vec::new();
-        while self.failure.is_none() && batch.len() < BATCH_TEXTS_MAX {
+        let stopped = self.stop.load(Ordering::Relaxed);
+        while !stopped && self.failure.is_none() && batch.len() < BATCH_TEXTS_MAX {
             match self.next_row() {
                 Ok(Some(row)) => batch.push(row),
                 Ok(None) => break,
@@ -211,36 +231,39 @@ type Pairs = Vec<Vec<(f32, bool)>>;
 /// Scores all rows; for each label the pairs of score and truth, and the number of rows.
 fn score(rows: &mut Rows<'_>, ready: &Ready, labels: &[String]) -> Result<(Pairs, usize)> {
     let options = Options { labels: Some(labels.to_vec()), spans: false };
-    let text_bytes_kept = ready.description.limits.text_bytes_max as usize + 4;
     let workers = (0..ready.workers)
         .map(|_| {
-            let mut worker = Worker::new(&ready.loaded, &options);
+            let mut worker = Worker::new(ready, &options);
             move |batch: Vec<Row>| {
-                let texts: Vec<&str> = batch
-                    .iter()
-                    .map(|row| row.text.get(..row.text.floor_char_boundary(text_bytes_kept)).unwrap_or_default())
-                    .collect();
+                let texts: Vec<&str> = batch.iter().map(|row| row.text.as_str()).collect();
                 let results = worker.classify(&texts);
-                batch.into_iter().map(|row| row.truth).zip(results).collect::<Vec<_>>()
+                batch.into_iter().map(|row| (row.line, row.truth)).zip(results).collect::<Vec<_>>()
             }
         })
         .collect();
     let bar = progress("rows");
+    let (file, stop) = (rows.file, rows.stop);
     let mut pairs = vec![Vec::new(); labels.len()];
-    let mut count = 0;
-    map_ordered(rows, workers, |batch| -> Result<()> {
+    let (mut count, mut failure) = (0, None);
+    map_ordered(rows, workers, |batch| {
         bar.inc(batch.len() as u64);
-        for (truth, result) in batch {
-            count += 1;
-            let scores = result.with_context(|| format!("row {count}"))?.scores;
-            for ((pairs, score), truth) in pairs.iter_mut().zip(scores).zip(truth) {
-                pairs.extend(truth.map(|truth| (score, truth)));
+        for ((line, truth), result) in batch {
+            match result {
+                Ok(result) => {
+                    count += 1;
+                    for ((pairs, score), truth) in pairs.iter_mut().zip(result.scores).zip(truth) {
+                        pairs.extend(truth.map(|truth| (score, truth)));
+                    }
+                }
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    failure.get_or_insert_with(|| anyhow!(error).context(format!("{}, line {line}", file.display())));
+                }
             }
         }
-        Ok(())
-    })?;
+    });
     bar.finish_and_clear();
-    Ok((pairs, count))
+    failure.map_or(Ok((pairs, count)), Err)
 }
 
 struct Report<'a> {
@@ -313,5 +336,6 @@ mod tests {
         check(" ", None);
         assert!(truth("maybe", "TOXICITY").unwrap_err().contains("\"maybe\""));
         assert!(truth("7", "TOXICITY").is_err());
+        assert!(!truth("a whole comment in the wrong column", "TOXICITY").unwrap_err().contains("comment"));
     }
 }

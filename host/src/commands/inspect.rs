@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ExitStatus;
 use crate::Artefact;
 use crate::artefact::{CONTRACT, mib};
+use crate::table::harmless;
 
 /// Arguments of `palisade inspect`.
 #[derive(Debug, Args)]
@@ -42,10 +43,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     }
 
     let anatomy = &artefact.anatomy;
-    let imports = if anatomy.imports.is_empty() { "none".to_owned() } else { anatomy.imports.join(", ") };
+    let imports = if anatomy.imports.is_empty() { "none".to_owned() } else { harmless(&anatomy.imports.join(", ")) };
     writeln!(out, "artefact   {}", arguments.artefact.display())?;
     writeln!(out, "sha256     {}", anatomy.sha256)?;
-    writeln!(out, "gives      {}", anatomy.exports.join(", "))?;
+    writeln!(out, "gives      {}", harmless(&anatomy.exports.join(", ")))?;
     writeln!(out, "imports    {imports}")?;
     writeln!(
         out,
@@ -61,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     };
     writeln!(out, "release    {} {}", release.name, release.version)?;
     writeln!(out, "digest     {}", release.digest)?;
-    writeln!(out, "languages  {}", manifest.languages.join(", "))?;
+    writeln!(out, "languages  {}", harmless(&manifest.languages.join(", ")))?;
     writeln!(out, "reads      {} tokens of a text at most", manifest.tokens_max)?;
     for (i, label) in manifest.labels.iter().enumerate() {
         let head = if i == 0 { "labels" } else { "" };

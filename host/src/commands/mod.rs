@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::bindings::{Description, Options, TextResult};
+use crate::bindings::{Description, Limits, Options, TextResult};
+use crate::table::harmless;
 use crate::{Artefact, Error, Instance, Loaded, Runtime, RuntimeLimits};
 
 /// How a command ended, as the shell sees it.
@@ -45,8 +46,8 @@ pub struct ArtefactArguments {
     #[arg(short, long, env = "PALISADE_ARTEFACT", value_name = "FILE")]
     artefact: Option<PathBuf>,
     /// Instances that work side by side [default: one a core]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: Option<u32>,
     /// Longest time of one call of the component, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = RuntimeLimits::default().call_ms_max)]
     call_ms_max: u64,
@@ -75,7 +76,8 @@ impl ArtefactArguments {
                 .context("no artefact to run\n  hint: name one with --artefact, or make one with `palisade bake`")?,
         };
         let artefact = Artefact::read(&path)?;
-        let workers = self.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = self.workers.map_or_else(cores, |workers| workers as usize);
         let runtime = Runtime::new(RuntimeLimits {
             call_ms_max: self.call_ms_max,
             memory_mib_max: self.memory_mib_max,
@@ -86,6 +88,9 @@ impl ArtefactArguments {
         }
         let loaded = runtime.load(&artefact)?;
         let description = loaded.instantiate()?.describe().with_context(|| path.display().to_string())?;
+        if artefact.manifest().is_some_and(|manifest| manifest.digest != description.release.digest) {
+            bail!("{}: its release section is of another release than the one inside; bake it again", path.display());
+        }
         Ok(Ready { loaded, description, workers })
     }
 }
@@ -103,7 +108,7 @@ pub fn beside_program(name: &str) -> Result<PathBuf> {
 /// Writes one line to standard error, where logs go.
 #[expect(clippy::print_stderr, reason = "the one place that writes to standard error")]
 pub fn say(message: &str) {
-    eprintln!("palisade: {message}");
+    eprintln!("palisade: {}", message.lines().map(harmless).collect::<Vec<_>>().join("\n"));
 }
 
 /// A progress line on standard error; hidden where that is no terminal.
@@ -123,29 +128,52 @@ pub fn progress(what: &'static str) -> ProgressBar {
 pub struct Worker {
     loaded: Loaded,
     options: Options,
+    limits: Limits,
     instance: Option<Instance>,
 }
 
 impl Worker {
     /// A worker that gives what `options` ask for.
-    pub fn new(loaded: &Loaded, options: &Options) -> Self {
-        Self { loaded: loaded.clone(), options: options.clone(), instance: None }
+    pub fn new(ready: &Ready, options: &Options) -> Self {
+        Self {
+            loaded: ready.loaded.clone(),
+            options: options.clone(),
+            limits: ready.description.limits,
+            instance: None,
+        }
     }
 
-    /// Scores the texts. Where the batch as a whole fails, each text is tried alone, so that one bad text costs only
-    /// its own result.
+    /// Scores the texts, in calls that keep within the component's limits. Where a call fails, each of its texts is tried
+    /// alone, so that one bad text costs only its own result.
     pub fn classify(&mut self, texts: &[&str]) -> Vec<Result<TextResult, Error>> {
-        match self.call(texts) {
-            Ok(results) => results.into_iter().map(Ok).collect(),
-            Err(error) if texts.len() <= 1 => vec![Err(error)],
-            Err(_) => texts
-                .iter()
-                .map(|text| {
-                    let mut results = self.call(&[text])?;
-                    results.pop().ok_or_else(|| Error::Fault("no result for a text".into()))
-                })
-                .collect(),
+        let mut results = Vec::with_capacity(texts.len());
+        let mut rest = texts;
+        while !rest.is_empty() {
+            let (call, behind) = rest.split_at(self.texts_of_a_call(rest));
+            rest = behind;
+            match self.call(call) {
+                Ok(scored) => results.extend(scored.into_iter().map(Ok)),
+                Err(error) if call.len() == 1 => results.push(Err(error)),
+                Err(_) => results.extend(call.iter().map(|text| self.call_alone(text))),
+            }
         }
+        results
+    }
+
+    /// How many texts go into the next call: at least one.
+    fn texts_of_a_call(&self, texts: &[&str]) -> usize {
+        // Each sentence costs a pass of the model, and the time limit is for the call.
+        let texts_max = if self.options.spans { 1 } else { self.limits.texts_max as usize };
+        let mut bytes = 0;
+        let within = texts.iter().take(texts_max).take_while(|text| {
+            bytes += text.len();
+            bytes <= self.limits.batch_bytes_max as usize
+        });
+        within.count().max(1)
+    }
+
+    fn call_alone(&mut self, text: &str) -> Result<TextResult, Error> {
+        self.call(&[text])?.pop().ok_or_else(|| Error::Fault("no result for a text".into()))
     }
 
     fn call(&mut self, texts: &[&str]) -> Result<Vec<TextResult>, Error> {
