@@ -36,15 +36,25 @@ const lines = (await readFile(cases, "utf8")).split("\n").filter((line) => line 
 let differing = 0;
 for (const line of lines) {
   const expected = JSON.parse(line);
-  const { labels, results } = classifier.classify([expected.text], { spans: false });
+  const { labels, results } = classifier.classify([expected.text], { spans: true });
   const [result] = results;
+  const sameScores = (wanted, scores) =>
+    labels.length === Object.keys(wanted).length &&
+    labels.every((label, i) => Object.is(Math.fround(wanted[label]), scores[i]));
+  const sameSpan = (wanted, span) =>
+    wanted.start === span.start &&
+    wanted.end === span.end &&
+    wanted.truncated === span.truncated &&
+    sameScores(wanted.scores, span.scores);
   const same =
     result.truncated === expected.truncated &&
-    labels.length === Object.keys(expected.scores).length &&
-    labels.every((label, i) => Object.is(Math.fround(expected.scores[label]), result.scores[i]));
+    result.spansTruncated === expected.spans_truncated &&
+    sameScores(expected.scores, result.scores) &&
+    result.spans.length === expected.spans.length &&
+    expected.spans.every((wanted, i) => sameSpan(wanted, result.spans[i]));
   if (!same) {
     differing += 1;
-    console.error(`case ${expected.id} differs: ${JSON.stringify([...result.scores])} is not ${JSON.stringify(expected.scores)}`);
+    console.error(`case ${expected.id} differs: ${JSON.stringify(result)} is not ${line}`);
   }
 }
 const milliseconds = performance.now() - loaded;

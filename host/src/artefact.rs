@@ -75,10 +75,17 @@ impl Artefact {
         check_contract(&anatomy).map_err(problem)?;
         Ok(Self { path: path.to_owned(), bytes, anatomy })
     }
+}
 
+impl Anatomy {
     /// The release's manifest, where the artefact was baked.
-    pub fn manifest(&self) -> Option<Manifest> {
-        self.anatomy.manifest.as_deref().and_then(|bytes| Manifest::parse(bytes).ok())
+    pub fn release_manifest(&self) -> Option<Manifest> {
+        self.manifest.as_deref().and_then(|bytes| Manifest::parse(bytes).ok())
+    }
+
+    /// Whether it gives what this host calls.
+    pub fn speaks_contract(&self) -> bool {
+        self.exports.iter().any(|export| export == CONTRACT)
     }
 }
 
@@ -132,7 +139,7 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
 }
 
 fn check_contract(anatomy: &Anatomy) -> Result<(), String> {
-    if anatomy.exports.iter().any(|export| export == CONTRACT) {
+    if anatomy.speaks_contract() {
         return Ok(());
     }
     let stem = CONTRACT.split('@').next().unwrap_or(CONTRACT);

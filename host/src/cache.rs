@@ -19,7 +19,7 @@ const FILES_MAX: usize = 4;
 /// How the names of half-written files begin.
 const UNFINISHED: &str = ".palisade-unfinished-";
 /// A half-written file of this age has no writer any more.
-const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
 /// The compiled component: from the cache, or compiled now and kept for the next time.
 ///
@@ -158,7 +158,7 @@ mod tests {
         for (age, name) in (0..6).map(compiled).chain(others).enumerate() {
             let hours = if name.ends_with("new") { 0 } else { age as u64 };
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
-            file.set_modified(start - Duration::from_secs(3600 * hours)).unwrap();
+            file.set_modified(start - Duration::from_hours(hours)).unwrap();
         }
         prune(folder.path());
         let left = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());

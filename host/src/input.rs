@@ -85,13 +85,14 @@ impl<R: Read> Batches<R> {
         self.failed.take()
     }
 
-    /// The next line's item; `None` at the end, and where the line is blank among JSON.
-    fn next_line(&mut self) -> Option<Option<Item>> {
+    /// Adds the next line's item to the batch, unless the line is blank among JSON. False at the end.
+    fn read_into(&mut self, batch: &mut Vec<Item>) -> bool {
         let (bytes, whole) = match read_line(&mut self.reader, LINE_BYTES_MAX) {
-            Ok(line) => line?,
+            Ok(Some(line)) => line,
+            Ok(None) => return false,
             Err(error) => {
                 self.failed = Some(error);
-                return None;
+                return false;
             }
         };
         self.line += 1;
@@ -105,7 +106,7 @@ impl<R: Read> Batches<R> {
             };
         }
         let (id, text) = match (self.format, first) {
-            (LineFormat::Json, None) => return Some(None),
+            (LineFormat::Json, None) => return true,
             (LineFormat::Json, _) => json_line(content, whole),
             (LineFormat::Text | LineFormat::Auto, _) => (None, plain_line(content, whole)),
         };
@@ -114,7 +115,8 @@ impl<R: Read> Batches<R> {
             text.shrink_to_fit();
             text
         });
-        Some(Some(Item { line: self.line, id, text }))
+        batch.push(Item { line: self.line, id, text });
+        true
     }
 }
 
@@ -124,9 +126,8 @@ impl<R: Read> Iterator for Batches<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut batch = Vec::new();
         while batch.is_empty() || (batch.len() < BATCH_TEXTS_MAX && self.reader.buffer().contains(&b'\n')) {
-            match self.next_line() {
-                Some(item) => batch.extend(item),
-                None => break,
+            if !self.read_into(&mut batch) {
+                break;
             }
         }
         (!batch.is_empty()).then_some(batch)

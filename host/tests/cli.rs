@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -40,8 +40,8 @@ fn palisade_reading(stdin: &[u8], arguments: &[&str]) -> Ended {
     start(stdin, arguments)
 }
 
-fn start(stdin: &[u8], arguments: &[&str]) -> Ended {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_palisade"))
+fn spawn(arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_palisade"))
         .args(arguments)
         .env_remove("PALISADE_ARTEFACT")
         .env_remove("PALISADE_ENGINE")
@@ -50,7 +50,11 @@ fn start(stdin: &[u8], arguments: &[&str]) -> Ended {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+fn start(stdin: &[u8], arguments: &[&str]) -> Ended {
+    let mut child = spawn(arguments);
     let mut input = child.stdin.take().unwrap();
     let stdin = stdin.to_vec();
     // A program that ends early closes its input; that is its right.
@@ -99,7 +103,7 @@ fn artefact_fails(bytes: &[u8], parts: &[&str]) {
 #[test]
 fn golden_cases_have_their_scores_to_the_bit() {
     let cases = fs::read(release_folder().join("cases.jsonl")).unwrap();
-    let answers = palisade_reading(&cases, &["classify", "--format", "jsonl", "--input", "json", "-"]);
+    let answers = palisade_reading(&cases, &["classify", "--format", "jsonl", "--input", "json", "--spans", "-"]);
     assert_eq!((answers.status, answers.stderr.as_str()), (0, ""));
     let cases: Vec<Value> =
         cases.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
@@ -107,7 +111,7 @@ fn golden_cases_have_their_scores_to_the_bit() {
     assert!(cases.len() > 60 && cases.len() == answers.len());
     for (case, answer) in cases.iter().zip(answers) {
         // Scores are printed with the shortest digits that give the same 32 bits, so equal digits are equal bits.
-        for key in ["id", "scores", "truncated"] {
+        for key in ["id", "scores", "truncated", "spans", "spans_truncated"] {
             assert_eq!(case[key], answer[key], "{} of {}", key, case["id"]);
         }
     }
@@ -164,6 +168,26 @@ fn a_bad_line_is_named_and_the_others_come_out() {
 }
 
 #[test]
+fn a_slow_pipe_is_answered_at_once_and_a_reader_that_leaves_ends_the_program() {
+    LazyLock::force(&COMPILED);
+    let mut child = spawn(&["classify", "--format", "jsonl", "--workers", "2", "-"]);
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for id in 0..3 {
+        // A blank line behind the request must not hold the answer back either.
+        input.write_all(format!("{}\n\n", json!({"id": id, "text": "hello"})).as_bytes()).unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["id"], id);
+    }
+    drop(output);
+    input.write_all(b"{\"text\":\"nobody reads this\"}\n").unwrap();
+    // Standard input stays open, and the program ends all the same.
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(input);
+}
+
+#[test]
 fn where_no_line_is_good_the_status_says_so() {
     assert_eq!(palisade_reading(b"{\"a\":1}\n", &["classify", "--format", "jsonl", "-"]).status, 2);
     assert_eq!(palisade_reading(b"", &["classify", "--format", "jsonl", "-"]).status, 0);
@@ -208,7 +232,10 @@ fn wrong_arguments_are_refused_with_what_to_do() {
     fails(&["classify", "--labels", "SPAM", "text"], &["no label \"SPAM\"", "it has TOXICITY, SEVERE_TOXICITY"]);
     fails(&["classify", "--labels", "THREAT,THREAT", "text"], &["label \"THREAT\" is asked for twice"]);
     fails(&["classify"], &["required", "Usage: palisade classify"]);
-    fails(&["classify", "--artefact", "nowhere.wasm", "text"], &["nowhere.wasm: "]);
+    fails(&["classify", "--workers", "3000000000", "text"], &["3000000000 is not in 1..=256"]);
+    let missing = palisade(&["classify", "--artefact", "nowhere.wasm", "text"]);
+    assert_eq!((missing.status, missing.stdout.as_str()), (2, ""));
+    assert_eq!(missing.stderr, "palisade: error: nowhere.wasm: No such file or directory (os error 2)\n");
 }
 
 #[test]
@@ -218,7 +245,10 @@ fn a_file_that_is_no_artefact_is_refused_with_what_to_do() {
     artefact_fails(b"", &["not a WebAssembly component"]);
     artefact_fails(&whole[..whole.len() / 2], &["damaged or cut component"]);
     artefact_fails(&fs::read(beside("palisade-engine.wasm")).unwrap(), &["core WebAssembly module", "palisade bake"]);
-    artefact_fails(&wat::parse_str("(component)").unwrap(), &["does not give palisade:moderation/classifier@0.1.0"]);
+    let huge = "(component (core module (memory i64 281474976710656)))";
+    for other in ["(component)", huge] {
+        artefact_fails(&wat::parse_str(other).unwrap(), &["does not give palisade:moderation/classifier@0.1.0"]);
+    }
 }
 
 #[test]
@@ -228,6 +258,11 @@ fn a_component_of_another_contract_version_is_refused() {
         &wat::parse_str(other).unwrap(),
         &["gives palisade:moderation/classifier@0.2.0", "this host speaks palisade:moderation/classifier@0.1.0"],
     );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("other.wasm");
+    fs::write(&file, wat::parse_str(other).unwrap()).unwrap();
+    let inspected = palisade(&["inspect", file.to_str().unwrap()]);
+    assert!(inspected.stdout.contains("contract   another than this program's"), "{}", inspected.stdout);
     let another_shape = r#"(component (instance $i) (export "palisade:moderation/classifier@0.1.0" (instance $i)))"#;
     artefact_fails(&wat::parse_str(another_shape).unwrap(), &["another shape"]);
 }

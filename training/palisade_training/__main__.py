@@ -75,10 +75,9 @@ def main() -> None:
     validation_logits = fit.logits_of(encoder, validation_ids, cpu)
     calibrated = calibration.calibrate(validation_logits, split.validation.labels, weights, recipe["calibration"]["slope_prior"])
     calibrated.fold_into(encoder.head)
-    validation_scores = calibration.sigmoid(fit.logits_of(encoder, validation_ids, cpu))
-    thresholds = calibration.thresholds(validation_scores, split.validation.labels, weights)
-
     model = onnx_export.export(encoder, recipe["release"]["tokens_max"])
+    thresholds = calibration.thresholds(onnx_export.scores(model, validation_ids), split.validation.labels, weights)
+
     names = list(recipe["data"]["columns"])
     scores = onnx_export.scores(model, ids_of(split.test.text))
     natural = split.test.natural

@@ -10,10 +10,6 @@ from scipy.optimize import minimize
 from torch import nn
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))
-
-
 @dataclass(frozen=True)
 class Calibration:
     """``calibrated logit = slope * logit + intercept``, one pair a label (Platt 1999)."""
@@ -39,7 +35,10 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, slope
             likelihood = np.sum(weights * (np.logaddexp(0, z) - y * z))
             return likelihood + slope_prior / 2 * (parameters[0] - 1) ** 2
 
-        slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
+        found = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9, "maxiter": 10_000})
+        if not found.success:
+            raise SystemExit(f"calibration does not settle: {found.message}")
+        slope, intercept = found.x
         slopes.append(slope)
         intercepts.append(intercept)
     return Calibration(np.array(slopes), np.array(intercepts))

@@ -11,6 +11,11 @@ import json
 from pathlib import Path
 
 
+def interval(metrics: dict) -> str:
+    low, high = metrics["mean_roc_auc_interval"]
+    return f"{low:.4f} to {high:.4f}"
+
+
 def card(manifest: dict) -> str:
     """The model card, generated from the manifest and nothing else."""
     metrics, more = manifest["metrics"]["held_back_natural_rate"], manifest["metrics"]["held_back_all_rows"]
@@ -28,7 +33,7 @@ def card(manifest: dict) -> str:
 {manifest['description']}, for texts of at most {manifest['tokens_max']} tokens (longer ones are read up to there, and flagged). Licence: {manifest['licence']}.
 
 **Made of** the first {base['layers']} layers of {base['model']} ({base['licence']}, from the package {base['package']} {base['version']}), mean pooling
-and a linear head; the vocabulary is cut to what the training texts use. Word embeddings are stored as int8, the rest as float16.
+and a linear head; the vocabulary is cut to what the training texts use. Word embeddings are stored as int8, the other matrices as float16, all else as float32; it computes in float32.
 
 **Trained on** {data['source']}:
 {data['rows_trained']:,} texts, {data['rows_validated']:,} for calibration and thresholds, {data['rows_held_back']:,} held back ({data['rows_dropped_as_repeats']:,} repeats dropped first).
@@ -36,8 +41,10 @@ Licence: {data['licence']}. The recipe is `training/recipe.toml`, seed {manifest
 
 ## Measured
 
-On the {metrics['rows']:,} held-back texts at the natural base rate, which nothing was tuned on: mean ROC AUC **{metrics['mean_roc_auc']:.4f}**. Some labels have
-few positives there, so the last two columns give all {more['rows']:,} held-back texts, where positives were over-sampled (mean ROC AUC {more['mean_roc_auc']:.4f}).
+On the {metrics['rows']:,} held-back texts at the natural base rate, which nothing was tuned on: mean ROC AUC **{metrics['mean_roc_auc']:.4f}**
+(95 % interval {interval(metrics)}, by resampling the texts). Some labels have few positives there, THREAT above all, so their own figures say little; the last two
+columns give all {more['rows']:,} held-back texts, where positives were over-sampled (mean ROC AUC {more['mean_roc_auc']:.4f}, {interval(more)}). Texts that are equal but for case and punctuation are
+on one side only; near-repeats (quoted templates, repeated vandalism) can be on both, which flatters all figures a little.
 
 | label | positives | ROC AUC | average precision | F1 | at threshold | calibration error | positives, all | ROC AUC, all |
 |---|---|---|---|---|---|---|---|---|
@@ -45,8 +52,8 @@ few positives there, so the last two columns give all {more['rows']:,} held-back
 
 ## Use it for
 
-Sorting comments for people to look at. Scores are probabilities at the base rate of Wikipedia talk pages of up to 2018; on another platform choose
-thresholds on its own texts.
+Sorting comments for people to look at. Scores are probabilities at the base rate of Jigsaw's own sample of Wikipedia talk pages, where about one text in ten has a
+label; where fewer or more do, scores are too high or too low, so choose thresholds on your own texts.
 
 ## Do not use it for
 

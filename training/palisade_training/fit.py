@@ -83,24 +83,24 @@ def fit(encoder: Encoder, ids: list[list[int]], rows: Rows, validation_ids: list
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (steps - s) / (steps - warmup))))
 
     history = {"steps": steps, "seconds": 0.0, "epochs": [], "device": str(device)}
-    step, checkpoint = 0, work / "checkpoint.pt"
+    step, running, checkpoint = 0, 0.0, work / "checkpoint.pt"
     if checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         encoder.load_state_dict(saved["encoder"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        step, history = saved["step"], saved["history"]
+        step, history, running = saved["step"], saved["history"], saved.get("running", 0.0)
         print(f"resuming at step {step} of {steps}", flush=True)
 
     def save() -> None:
         whole = checkpoint.with_suffix(".part")
         torch.save(
-            {"encoder": encoder.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "step": step, "history": history},
+            {"encoder": encoder.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "step": step, "running": running, "history": history},
             whole,
         )
         os.replace(whole, checkpoint)
 
-    started, running = time.monotonic() - history["seconds"], 0.0
+    started = time.monotonic() - history["seconds"]
     while step < steps:
         epoch = step // steps_an_epoch
         order = batches(lengths, settings["batch_texts"], np.random.default_rng([settings["seed"], epoch]))

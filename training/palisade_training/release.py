@@ -15,6 +15,8 @@ from .card import card
 from .data import Rows, Split
 
 CALIBRATION_BINS = 15
+RESAMPLES = 1000
+RESAMPLING_SEED = 1
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -22,6 +24,18 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
     bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = [abs(scores[bins == b].mean() - labels[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
     return float(sum(gaps) / len(scores))
+
+
+def interval(labels: np.ndarray, scores: np.ndarray) -> list[float]:
+    """95 % interval of the mean ROC AUC: percentiles over resamples of the rows (Efron 1979). Resamples without a positive of some
+    label are drawn again."""
+    generator = np.random.default_rng(RESAMPLING_SEED)
+    means = []
+    while len(means) < RESAMPLES:
+        rows = generator.integers(len(labels), size=len(labels))
+        if labels[rows].any(axis=0).all():
+            means.append(np.mean([roc_auc_score(labels[rows, i], scores[rows, i]) for i in range(labels.shape[1])]))
+    return [round(float(np.quantile(means, q)), 4) for q in (0.025, 0.975)]
 
 
 def measure(labels: np.ndarray, scores: np.ndarray, thresholds: list[float], names: list[str]) -> dict:
@@ -36,6 +50,7 @@ def measure(labels: np.ndarray, scores: np.ndarray, thresholds: list[float], nam
             "f1": round(float(f1_score(y, x >= np.float32(thresholds[i]))), 4),
             "calibration_error": round(calibration_error(y, x), 4),
         }
+    result["mean_roc_auc_interval"] = interval(labels, scores)
     result["mean_roc_auc"] = round(float(np.mean([m["roc_auc"] for m in result["labels"].values()])), 4)
     return result
 

@@ -48,7 +48,7 @@ fn show(command: &Command) -> String {
 fn not_started(command: &Command, error: &std::io::Error) -> anyhow::Error {
     let program = command.get_program().to_string_lossy().into_owned();
     let hint = match program.as_str() {
-        "npm" | "node" => "install Node 20 or later (on Debian: apt-get install nodejs npm)",
+        "npm" | "node" => "install Node 20 or later with npm, from https://nodejs.org",
         "python3" => "install Python 3.11 or later (on Debian: apt-get install python3 python3-venv)",
         "rustup" => "install rustup from https://rustup.rs",
         _ => "is it installed?",

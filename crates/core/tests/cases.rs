@@ -24,14 +24,32 @@ fn golden_cases_have_their_scores_within_the_tolerance() {
     let files = ReleaseFiles { manifest: &manifest, model: &model, tokenizer: &tokenizer };
     let classifier = Classifier::from_release(&files).unwrap();
 
+    let options = Options { labels: None, spans: true };
     let mut cases = 0;
     for line in String::from_utf8(read("cases.jsonl")).unwrap().lines() {
         let case: Value = serde_json::from_str(line).unwrap();
-        let answer = classifier.classify(&[case["text"].as_str().unwrap()], &Options::default()).unwrap();
-        assert_eq!(answer.results[0].truncated, case["truncated"].as_bool().unwrap(), "{}", case["id"]);
-        for (label, &score) in answer.labels.iter().zip(&answer.results[0].scores) {
-            let difference = (score - case["scores"][label].as_f64().unwrap() as f32).abs();
-            assert!(difference <= TOLERANCE, "{}, {label}: {difference} from the component's score", case["id"]);
+        let answer = classifier.classify(&[case["text"].as_str().unwrap()], &options).unwrap();
+        let result = &answer.results[0];
+        let near = |scores: &[f32], expected: &Value| {
+            for (label, &score) in answer.labels.iter().zip(scores) {
+                let difference = (score - expected[label].as_f64().unwrap() as f32).abs();
+                assert!(difference <= TOLERANCE, "{}, {label}: {difference} from the component's score", case["id"]);
+            }
+        };
+        near(&result.scores, &case["scores"]);
+        assert_eq!(
+            (result.truncated, result.spans_truncated),
+            (case["truncated"] == true, case["spans_truncated"] == true)
+        );
+        let spans = case["spans"].as_array().unwrap();
+        assert_eq!(result.spans.len(), spans.len(), "{}", case["id"]);
+        for (span, expected) in result.spans.iter().zip(spans) {
+            near(&span.scores, &expected["scores"]);
+            let range = [span.range.start, span.range.end].map(Value::from);
+            assert_eq!(
+                (range, span.truncated),
+                ([expected["start"].clone(), expected["end"].clone()], expected["truncated"] == true)
+            );
         }
         cases += 1;
     }

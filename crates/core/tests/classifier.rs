@@ -99,7 +99,13 @@ fn empty_text_has_score_zero_and_no_tokens() {
     let result = check("");
     assert_eq!(
         result,
-        TextResult { scores: vec![0.0; label_names().len()], tokens: 0, truncated: false, spans: vec![] }
+        TextResult {
+            scores: vec![0.0; label_names().len()],
+            tokens: 0,
+            truncated: false,
+            spans: vec![],
+            spans_truncated: false
+        }
     );
 }
 
@@ -429,9 +435,10 @@ fn the_span_of_a_single_sentence_has_the_scores_of_the_text() {
 #[test]
 fn sentences_after_the_limit_have_no_span() {
     let limit = CLASSIFIER.limits().spans_max;
-    assert_eq!(check(&"Go on. ".repeat(limit)).spans.len(), limit);
+    let all = check(&"Go on. ".repeat(limit));
+    assert_eq!((all.spans.len(), all.spans_truncated), (limit, false));
     let more = check(&"Go on. ".repeat(limit + 1));
-    assert_eq!(more.spans.len(), limit);
+    assert_eq!((more.spans.len(), more.spans_truncated), (limit, true));
     assert_eq!(more.spans[limit - 1].range, (limit - 1) * 7..limit * 7 - 1);
 }
 

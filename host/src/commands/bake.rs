@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let release = ReleaseFolder::read(&arguments.release)?;
     let artefact = Artefact::from_bytes(&arguments.output, bake(&engine, &release)?)?;
     write_whole(&arguments.output, &artefact.bytes).with_context(|| arguments.output.display().to_string())?;
-    let release = artefact.manifest().map(|m| format!("{} {}", m.name, m.version)).unwrap_or_default();
+    let release = artefact.anatomy.release_manifest().map(|m| format!("{} {}", m.name, m.version)).unwrap_or_default();
     let size = mib(artefact.anatomy.sizes.file);
     say(&format!("baked {release} into {} ({size})", arguments.output.display()));
     Ok(ExitStatus::Done)

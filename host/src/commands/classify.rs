@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
 
     if from_stdin {
         let mut lines = Batches::new(std::io::stdin(), arguments.input, bytes_kept(&ready.description.limits));
-        let counts = classify_all(&mut lines, &ready, &options, &mut printer)?;
+        let counts = classify_all(&mut lines, &ready, &options, &mut printer);
         if let Some(error) = lines.failure() {
             bail!("standard input broke off after line {}: {error}", counts.lines);
         }
@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     } else {
         let items = (1..).zip(&arguments.texts).map(|(line, text)| Item { line, id: None, text: Ok(text.clone()) });
         let batches: Vec<Vec<Item>> = items.map(|item| vec![item]).collect();
-        Ok(classify_all(batches.into_iter(), &ready, &options, &mut printer)?.report())
+        Ok(classify_all(batches.into_iter(), &ready, &options, &mut printer).report())
     }
 }
 
@@ -124,7 +124,7 @@ fn classify_all(
     ready: &Ready,
     options: &Options,
     printer: &mut Printer,
-) -> Result<Counts> {
+) -> Counts {
     // On a terminal the rows themselves show how far it is.
     let bar = if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { progress("texts") };
     let workers = (0..ready.workers)
@@ -148,7 +148,7 @@ fn classify_all(
     });
     bar.finish_and_clear();
     printer.finish(&mut out).and_then(|()| out.flush()).unwrap_or_else(|error| end_without_output(&error));
-    Ok(counts)
+    counts
 }
 
 /// Ends the program where nobody takes its output any more. It must not wait for the thread that reads standard input,

@@ -3,13 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::ExitStatus;
-use crate::Artefact;
-use crate::artefact::{CONTRACT, mib};
+use crate::artefact::{Anatomy, CONTRACT, dissect, mib};
 use crate::table::harmless;
 
 /// Arguments of `palisade inspect`.
@@ -22,51 +21,61 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Reads the artefact and prints its contract, imports, release and sizes. Nothing of it is run.
+/// Reads the component, of whatever contract, and prints its contract, imports, release and sizes. Nothing of it is run.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
-    let artefact = Artefact::read(&arguments.artefact)?;
-    let release = artefact.manifest().map(|manifest| manifest.release());
-    let manifest: Option<Value> = artefact
-        .anatomy
+    let path = arguments.artefact.display();
+    let bytes = std::fs::read(&arguments.artefact).with_context(|| path.to_string())?;
+    let anatomy = dissect(&bytes).map_err(|problem| anyhow!("{path}: {problem}"))?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json { json(&mut out, arguments, &anatomy) } else { table(&mut out, arguments, &anatomy) }?;
+    Ok(ExitStatus::Done)
+}
+
+fn json(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Result<()> {
+    let manifest: Option<Value> = anatomy
         .manifest
         .as_deref()
         .map(serde_json::from_slice)
         .transpose()
         .with_context(|| format!("{}: its release section is damaged", arguments.artefact.display()))?;
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        let all = json!({
-            "path": arguments.artefact, "contract": CONTRACT, "component": artefact.anatomy, "release": release, "manifest": manifest,
-        });
-        writeln!(out, "{all:#}")?;
-        return Ok(ExitStatus::Done);
-    }
+    let all = json!({
+        "path": arguments.artefact,
+        "contract": anatomy.speaks_contract().then_some(CONTRACT),
+        "component": anatomy,
+        "release": anatomy.release_manifest().map(|manifest| manifest.release()),
+        "manifest": manifest,
+    });
+    Ok(writeln!(out, "{all:#}")?)
+}
 
-    let anatomy = &artefact.anatomy;
-    let imports = if anatomy.imports.is_empty() { "none".to_owned() } else { harmless(&anatomy.imports.join(", ")) };
+fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Result<()> {
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { harmless(&names.join(", ")) };
+    let contract = if anatomy.speaks_contract() { "this program's own" } else { "another than this program's" };
     writeln!(out, "artefact   {}", arguments.artefact.display())?;
     writeln!(out, "sha256     {}", anatomy.sha256)?;
-    writeln!(out, "gives      {}", harmless(&anatomy.exports.join(", ")))?;
-    writeln!(out, "imports    {imports}")?;
+    writeln!(out, "gives      {}", list(&anatomy.exports))?;
+    writeln!(out, "contract   {contract}, {CONTRACT}")?;
+    writeln!(out, "imports    {}", list(&anatomy.imports))?;
+    let sizes = &anatomy.sizes;
     writeln!(
         out,
         "sizes      file {}: code {}, data {}; memory at start {}",
-        mib(anatomy.sizes.file),
-        mib(anatomy.sizes.code),
-        mib(anatomy.sizes.data),
-        mib(anatomy.sizes.memory)
+        mib(sizes.file),
+        mib(sizes.code),
+        mib(sizes.data),
+        mib(sizes.memory)
     )?;
-    let (Some(release), Some(manifest)) = (release, artefact.manifest()) else {
-        writeln!(out, "release    none: this component was not made by `palisade bake`")?;
-        return Ok(ExitStatus::Done);
+    let Some(manifest) = anatomy.release_manifest() else {
+        return Ok(writeln!(out, "release    none: this component was not made by `palisade bake`")?);
     };
+    let release = manifest.release();
     writeln!(out, "release    {} {}", release.name, release.version)?;
     writeln!(out, "digest     {}", release.digest)?;
-    writeln!(out, "languages  {}", harmless(&manifest.languages.join(", ")))?;
+    writeln!(out, "languages  {}", list(&manifest.languages))?;
     writeln!(out, "reads      {} tokens of a text at most", manifest.tokens_max)?;
     for (i, label) in manifest.labels.iter().enumerate() {
         let head = if i == 0 { "labels" } else { "" };
         writeln!(out, "{head:<10} {:<16} threshold {:.3}", label.name, label.threshold)?;
     }
-    Ok(ExitStatus::Done)
+    Ok(())
 }

@@ -88,7 +88,7 @@ impl ArtefactArguments {
         }
         let loaded = runtime.load(&artefact)?;
         let description = loaded.instantiate()?.describe().with_context(|| path.display().to_string())?;
-        if artefact.manifest().is_some_and(|manifest| manifest.digest != description.release.digest) {
+        if artefact.anatomy.release_manifest().is_some_and(|manifest| manifest.digest != description.release.digest) {
             bail!("{}: its release section is of another release than the one inside; bake it again", path.display());
         }
         Ok(Ready { loaded, description, workers })
