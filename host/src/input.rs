@@ -185,7 +185,11 @@ fn json_line(bytes: &[u8], whole: bool) -> (Option<Box<RawValue>>, Result<String
         Ok(line) if bytes.trim_ascii_start().starts_with(b"{") => line,
         Ok(_) => return (None, problem("invalid-json", "not a JSON object with \"text\"".into())),
         Err(e) => {
-            let message = format!("not a JSON object with \"text\": {} at column {}", kind(&e), e.column());
+            let message = format!(
+                "not a JSON object with \"text\": {} at column {}; where the lines are plain text, give --input text",
+                kind(&e),
+                e.column()
+            );
             return (None, problem("invalid-json", message));
         }
     };

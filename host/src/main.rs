@@ -8,6 +8,8 @@ use palisade_host::commands::{ExitStatus, bake, classify, eval, inspect, say};
 
 /// Content moderation that runs where you are: the classifier is a WebAssembly component, and its scores are the same
 /// to the bit wherever it runs.
+///
+/// A release is a model's files; an artefact is the component that a release was baked into.
 #[derive(Debug, Parser)]
 #[command(name = "palisade", version)]
 struct Cli {

@@ -344,6 +344,14 @@ fn eval_reads_gzip() {
     gzip.finish().unwrap();
     let ended = palisade(&["eval", file.to_str().unwrap(), "--text-column", "comment", "--label-columns", "INSULT"]);
     assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let unclosed = folder.path().join("unclosed.csv");
+    fs::write(&unclosed, "comment,INSULT\nfine,0\n\"never closed,1\nfine,0\n").unwrap();
+    let columns = ["--text-column", "comment", "--label-columns", "INSULT"];
+    fails(&[&["eval", unclosed.to_str().unwrap()], &columns[..]].concat(), &["unclosed.csv"]);
+    fs::write(&unclosed, "comment,INSULT\nfine,0\nfine,0\n1,\"1").unwrap();
+    fails(&[&["eval", unclosed.to_str().unwrap()], &columns[..]].concat(), &["a quote is opened and never closed"]);
+    fs::write(&unclosed, "").unwrap();
+    fails(&[&["eval", unclosed.to_str().unwrap()], &columns[..]].concat(), &["unclosed.csv: the file is empty"]);
     let cut = fs::read(&file).unwrap();
     fs::write(&file, &cut[..cut.len() - 12]).unwrap();
     fails(
@@ -410,7 +418,9 @@ fn help_names_every_command() {
     let ended = palisade(&["--help"]);
     insta::assert_snapshot!(ended.stdout, @r"
     Content moderation that runs where you are: the classifier is a WebAssembly component, and its
-    scores are the same to the bit wherever it runs
+    scores are the same to the bit wherever it runs.
+
+    A release is a model's files; an artefact is the component that a release was baked into.
 
     Usage: palisade <COMMAND>
 
@@ -422,7 +432,10 @@ fn help_names_every_command() {
       help      Print this message or the help of the given subcommand(s)
 
     Options:
-      -h, --help     Print help
-      -V, --version  Print version
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
     ");
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{ExitStatus, beside_program, say};
@@ -32,7 +32,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
             "no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine",
         )?,
     };
-    let engine = std::fs::read(&engine).with_context(|| engine.display().to_string())?;
+    let path = engine.display();
+    let engine = std::fs::read(&engine).with_context(|| path.to_string())?;
+    if !wasmparser::Parser::is_core_wasm(&engine) {
+        bail!("{path}: not a WebAssembly module; `cargo xtask component` builds the engine");
+    }
     let release = ReleaseFolder::read(&arguments.release)?;
     let artefact = Artefact::from_bytes(&arguments.output, bake(&engine, &release)?)?;
     write_whole(&arguments.output, &artefact.bytes).with_context(|| arguments.output.display().to_string())?;
@@ -45,7 +49,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
 /// Writes a file that is either there whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {

@@ -20,7 +20,7 @@ use crate::table::Table;
 /// Arguments of `palisade classify`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Texts to score, or `-` for the lines of standard input
+    /// Texts to score (not names of files), or `-` for the lines of standard input
     #[arg(required = true, value_name = "TEXT")]
     texts: Vec<String>,
     /// What to print
@@ -29,10 +29,10 @@ pub struct Arguments {
     /// What the lines of standard input are
     #[arg(long, value_enum, default_value_t = LineFormat::Auto)]
     input: LineFormat,
-    /// Labels to score, in this order [default: all]
+    /// Labels to score, with commas between them and in this order [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LABEL")]
     labels: Option<Vec<String>>,
-    /// Score each sentence too, in the JSON: start and end are bytes of the UTF-8 text
+    /// Score each sentence too (with --format jsonl): start and end are bytes of the UTF-8 text
     #[arg(long)]
     spans: bool,
     #[command(flatten)]
@@ -41,9 +41,9 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For reading: a row a text
+    /// For reading: a row for each text
     Table,
-    /// For programs: a JSON object a text
+    /// For programs: a JSON object for each text
     Jsonl,
 }
 
@@ -59,8 +59,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     if from_stdin && arguments.texts.len() > 1 {
         bail!("`-` stands for standard input and goes alone; give texts or `-`, not both");
     }
+    if let [only] = arguments.texts.as_slice()
+        && !from_stdin
+        && std::path::Path::new(only).is_file()
+    {
+        say(&format!("hint: this scores the name {only:?}; to score its lines: palisade classify - < {only}"));
+    }
     let ready = arguments.artefact.prepare()?;
-    let options = Options { labels: arguments.labels.clone(), spans: arguments.spans };
+    let labels = arguments.labels.as_ref();
+    let labels = labels.map(|names| names.iter().map(|name| name.trim().to_uppercase()).collect());
+    let options = Options { labels, spans: arguments.spans };
     let labels = wanted_labels(&ready.description, options.labels.as_deref())?;
     let mut printer = Printer::new(arguments.format, &ready.description, &labels, options.spans);
 

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -20,16 +21,16 @@ use crate::ordered::map_ordered;
 /// Arguments of `palisade eval`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Labelled texts: CSV with a heading, gzip where the name ends in .gz
+    /// Labelled texts: CSV with commas, UTF-8, the columns' names in the first line; gzip where the name ends in .gz
     file: PathBuf,
     /// Column that holds the text
     #[arg(long, value_name = "COLUMN")]
     text_column: String,
-    /// Columns that hold the truth, each as COLUMN=LABEL, or COLUMN where it is named like the label.
+    /// Columns that hold the truth, with commas between them, each as COLUMN=LABEL, or COLUMN where it is named like the label.
     /// A cell is 1 or true, 0 or false, a number (0.5 and more is yes), or empty (unknown)
     #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN[=LABEL]")]
     label_columns: Vec<String>,
-    /// Only rows whose COLUMN is VALUE; may be given more than once
+    /// Only rows whose COLUMN is VALUE; where given more than once, all must hold
     #[arg(long = "where", value_name = "COLUMN=VALUE")]
     filters: Vec<String>,
     /// Print JSON
@@ -50,7 +51,8 @@ struct Row {
 
 /// Scores every row and prints the measures.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
-    let mut reader = open(&arguments.file)?;
+    let quotes = Arc::new(AtomicUsize::new(0));
+    let mut reader = open(&arguments.file, &quotes)?;
     let header = reader.headers().with_context(|| arguments.file.display().to_string())?.clone();
     let ready = arguments.artefact.prepare()?;
     let columns = Columns::find(arguments, &header, &ready.description)?;
@@ -59,6 +61,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let (pairs, count) = score(&mut rows, &ready, &columns.labels)?;
     if let Some(failure) = rows.failure {
         return Err(failure);
+    }
+    if quotes.load(Ordering::Relaxed) % 2 == 1 {
+        bail!(
+            "{}: a quote is opened and never closed, so rows are lost (quotes inside a cell are doubled)",
+            arguments.file.display()
+        );
     }
     if count == 0 {
         bail!(
@@ -88,14 +96,29 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-fn open(path: &Path) -> Result<csv::Reader<Box<dyn Read + Send>>> {
+/// Counts the quotes that pass, for in a whole CSV file (RFC 4180) their number is even.
+struct QuoteCounter<R> {
+    inner: R,
+    quotes: Arc<AtomicUsize>,
+}
+
+impl<R: Read> Read for QuoteCounter<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        let quotes = buffer.iter().take(length).filter(|&&byte| byte == b'"').count();
+        self.quotes.fetch_add(quotes, Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+fn open(path: &Path, quotes: &Arc<AtomicUsize>) -> Result<csv::Reader<Box<dyn Read + Send>>> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let content: Box<dyn Read + Send> = if path.extension().is_some_and(|extension| extension == "gz") {
         Box::new(MultiGzDecoder::new(BufReader::new(file)))
     } else {
         Box::new(file)
     };
-    Ok(csv::Reader::from_reader(content))
+    Ok(csv::Reader::from_reader(Box::new(QuoteCounter { inner: content, quotes: Arc::clone(quotes) })))
 }
 
 /// Where in a record everything stands.
@@ -112,6 +135,9 @@ impl Columns {
         let place = |name: &str| {
             header.iter().position(|column| column == name).ok_or_else(|| {
                 let columns: Vec<_> = header.iter().collect();
+                if columns.is_empty() {
+                    return anyhow!("{}: the file is empty", arguments.file.display());
+                }
                 anyhow!("{}: no column {name:?}; it has {}", arguments.file.display(), columns.join(", "))
             })
         };
