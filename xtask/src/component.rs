@@ -1,4 +1,4 @@
-//! The engine module, the host, and the shipped release baked beside it.
+//! The components, the host, and the shipped release baked beside it.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,6 +9,11 @@ use crate::shell::{cargo, command, output, root, run, target};
 
 /// The wasm target of the component; std there imports nothing.
 const TARGET: &str = "wasm32-unknown-unknown";
+/// Packages of the components that import only what they name. The classifier becomes one when a release is baked into it.
+const COMPONENTS: &[&str] = &["palisade-classifier", "palisade-edge", "palisade-misbehaving"];
+/// The component on Spin's own services, and the target that its SDK is made for; std there imports wasi:cli.
+const SPIN_SERVICES: &str = "palisade-spin-services";
+const SPIN_TARGET: &str = "wasm32-wasip2";
 /// The release that ships.
 pub(crate) const RELEASE: &str = "models/english-toxicity";
 
@@ -18,6 +23,9 @@ pub(crate) struct Built {
     pub(crate) palisade: PathBuf,
     /// The baked component that it runs by default.
     pub(crate) artefact: PathBuf,
+    /// The endpoint, what it gets from Spin, and the tests' faulty one.
+    pub(crate) edge: PathBuf,
+    pub(crate) spin_services: PathBuf,
 }
 
 /// Builds engine and host, and bakes the shipped release if the last baking is not newer than what it is made of.
@@ -28,14 +36,29 @@ pub(crate) fn build() -> Result<Built> {
 /// The same, with all the native crates, their tests and their benches. One build for everything: cargo would compile
 /// wasmtime again for another set of packages, for the features of their dependencies differ.
 pub(crate) fn build_with_tests() -> Result<Built> {
-    build_with(&["--workspace", "--exclude", "palisade-classifier", "--all-targets"])
+    build_with(&[&native()[..], &["--all-targets"]].concat())
+}
+
+/// Arguments of cargo for all the native crates.
+pub(crate) fn native() -> Vec<&'static str> {
+    let excluded = COMPONENTS.iter().chain([&SPIN_SERVICES]).flat_map(|component| ["--exclude", component]);
+    ["--workspace"].into_iter().chain(excluded).collect()
+}
+
+/// Arguments of cargo for all the components, a list for each of their targets.
+pub(crate) fn components() -> [Vec<&'static str>; 2] {
+    let arguments = |target, packages: &[&'static str]| {
+        let packages = packages.iter().flat_map(|package| ["--package", package]);
+        ["--profile", "component", "--target", target].into_iter().chain(packages).collect()
+    };
+    [arguments(TARGET, COMPONENTS), arguments(SPIN_TARGET, &[SPIN_SERVICES])]
 }
 
 fn build_with(native: &[&str]) -> Result<Built> {
-    add_target()?;
-    let engine =
-        ["build", "--locked", "--profile", "component", "--target", TARGET, "--package", "palisade-classifier"];
-    run(command(&cargo(), &engine).arg("--config").arg(without_paths()))?;
+    add_targets()?;
+    for arguments in components() {
+        run(command(&cargo(), &["build", "--locked"]).args(arguments).args(without_paths()))?;
+    }
     run(command(&cargo(), &["build", "--locked", "--release"]).args(native))?;
 
     let target = target()?;
@@ -44,30 +67,55 @@ fn build_with(native: &[&str]) -> Result<Built> {
     let engine = folder.join("palisade-engine.wasm");
     let artefact = folder.join("palisade-default.wasm");
     let built_engine = target.join(TARGET).join("component").join("palisade_classifier.wasm");
-    if !is_newer(&engine, &[&built_engine]) {
-        std::fs::copy(&built_engine, &engine).with_context(|| built_engine.display().to_string())?;
-    }
+    copy(&built_engine, &engine)?;
+    let [edge, misbehaving] = ["edge", "misbehaving"].map(|name| encode(&target, name));
+    misbehaving?;
+    let spin_services = folder.join("palisade-spin-services.wasm");
+    copy(&target.join(SPIN_TARGET).join("component").join("palisade_spin_services.wasm"), &spin_services)?;
     let manifest = root().join(RELEASE).join("release.json");
     if !is_newer(&artefact, &[&engine, &manifest, &palisade]) {
         let arguments = ["bake", RELEASE, "--output"];
         run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).arg("--engine").arg(&engine))?;
     }
-    Ok(Built { palisade, artefact })
+    Ok(Built { palisade, artefact, edge: edge?, spin_services })
 }
 
-/// A setting of cargo's that keeps this machine's folders out of the component, so that it does not depend on who built it.
-fn without_paths() -> String {
+/// Makes a component out of a core module that says in a custom section what it speaks, beside the program.
+fn encode(target: &Path, name: &str) -> Result<PathBuf> {
+    let module = target.join(TARGET).join("component").join(format!("palisade_{}.wasm", name.replace('-', "_")));
+    let component = target.join("release").join(format!("palisade-{name}.wasm"));
+    if !is_newer(&component, &[&module]) {
+        let bytes = std::fs::read(&module).with_context(|| module.display().to_string())?;
+        let encoded = wit_component::ComponentEncoder::default().validate(true).module(&bytes)?.encode();
+        std::fs::write(&component, encoded?).with_context(|| component.display().to_string())?;
+    }
+    Ok(component)
+}
+
+/// Copies a file where the copy is older.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !is_newer(to, &[from]) {
+        std::fs::copy(from, to).with_context(|| from.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Settings of cargo's that keep this machine's folders out of the components, so that they do not depend on who built them.
+fn without_paths() -> Vec<String> {
     let home = std::env::var("HOME").unwrap_or_default();
     let registry = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{home}/.cargo"));
     let flags =
         [format!("--remap-path-prefix={registry}=cargo"), format!("--remap-path-prefix={}=palisade", root().display())];
-    format!("target.{TARGET}.rustflags={flags:?}")
+    let setting = |target| ["--config".to_owned(), format!("target.{target}.rustflags={flags:?}")];
+    [TARGET, SPIN_TARGET].into_iter().flat_map(setting).collect()
 }
 
-fn add_target() -> Result<()> {
+fn add_targets() -> Result<()> {
     let installed = output(&mut command("rustup", &["target", "list", "--installed"]))?;
-    if !installed.lines().any(|line| line == TARGET) {
-        run(&mut command("rustup", &["target", "add", TARGET]))?;
+    for target in [TARGET, SPIN_TARGET] {
+        if !installed.lines().any(|line| line == target) {
+            run(&mut command("rustup", &["target", "add", target]))?;
+        }
     }
     Ok(())
 }

@@ -23,11 +23,13 @@ pub(crate) fn run_all() -> Result<()> {
     let clippy = |arguments: &[&str]| {
         run(command(&cargo, &["clippy", "--locked"]).args(arguments).args(["--", "-D", "warnings"]))
     };
-    clippy(&["--workspace", "--exclude", "palisade-classifier", "--all-targets", "--release"])?;
-    clippy(&["--package", "palisade-classifier", "--profile", "component", "--target", "wasm32-unknown-unknown"])?;
+    clippy(&[&component::native()[..], &["--all-targets", "--release"]].concat())?;
+    for arguments in component::components() {
+        clippy(&arguments)?;
+    }
     run(command(&cargo, &["doc", "--locked", "--release", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
-    run(&mut command(&cargo, &["test", "--locked", "--release", "--workspace", "--exclude", "palisade-classifier"]))?;
+    run(command(&cargo, &["test", "--locked", "--release"]).args(component::native()))?;
     node(&built)?;
     compare(&built, &["--short".to_owned()]) // scores against onnxruntime's, and that the comparison runs
 }

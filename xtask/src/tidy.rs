@@ -13,7 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("palisade-core", &[]),
     ("palisade-evaluation", &[]),
     ("palisade-classifier", &["palisade-core"]),
-    ("palisade-host", &["palisade-core", "palisade-evaluation"]),
+    ("palisade-protocols", &[]),
+    ("palisade-edge", &["palisade-protocols"]),
+    ("palisade-misbehaving", &[]),
+    ("palisade-spin-services", &[]),
+    ("palisade-host", &["palisade-core", "palisade-evaluation", "palisade-protocols"]),
     ("palisade-bench", &["palisade-host"]),
     ("xtask", &[]),
 ];

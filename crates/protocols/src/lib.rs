@@ -1,0 +1,64 @@
+//! The HTTP protocols that Palisade speaks, as pure functions: a request and a classifier in, a response out.
+//!
+//! Three protocols are served: Google's Perspective Comment Analyzer v1alpha1 ([`perspective`]), OpenAI's moderations
+//! ([`openai`]), and our own ([`moderate`]), with [`policy`] deciding verdicts. The way in is [`answer`]. What it needs of
+//! the world is behind [`Backend`]; the component `edge` implements that with its WIT imports. The host uses this crate to
+//! check policies before it starts, and to word its own refusals ([`Failure::response`]) as each protocol does.
+//!
+//! Nothing here knows sockets, clocks, files, or how a text is scored.
+
+pub mod backend;
+pub mod batch;
+pub mod cors;
+pub mod docs;
+pub mod failure;
+pub mod http;
+pub mod json;
+pub mod language;
+pub mod moderate;
+pub mod openai;
+pub mod perspective;
+pub mod policy;
+pub mod problem;
+pub mod route;
+pub mod settings;
+
+pub use backend::Backend;
+pub use failure::Failure;
+pub use http::{Request, Response};
+pub use route::{Protocol, Route};
+pub use settings::Settings;
+
+/// Answers one request. Never fails: what goes wrong becomes the response that the request's protocol has for it.
+pub fn answer(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
+    let origin = request.header("origin");
+    if let Some(preflight) = cors::preflight(request, settings) {
+        return preflight;
+    }
+    let mut response = match Route::of(request.method, request.path()) {
+        Ok(route) => dispatch(route, request, settings, backend),
+        Err((protocol, failure)) => failure.response(protocol),
+    };
+    cors::apply(&mut response, origin, settings);
+    if request.method == "HEAD" {
+        response.body.clear();
+    }
+    response
+}
+
+fn dispatch(route: Route, request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
+    if request.body.len() > settings.body_bytes_max {
+        return Failure::BodyTooLarge { limit: settings.body_bytes_max }.response(route.protocol());
+    }
+    match route {
+        Route::Analyze | Route::SuggestScore => perspective::answer(route, request, settings, backend),
+        Route::Batch => batch::answer(request, settings, backend),
+        Route::Discovery => perspective::discovery::answer(request, settings),
+        Route::Moderations => openai::answer(request, settings, backend),
+        Route::Coverage => openai::coverage(backend),
+        Route::Moderate => moderate::answer(request, settings, backend),
+        Route::Policies => moderate::policies(settings, backend),
+        Route::OpenApi => docs::openapi(request, settings, backend),
+        Route::Docs => docs::page(request, settings, backend),
+    }
+}
