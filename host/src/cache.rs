@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::{Artefact, Error};
+use crate::Error;
 
-/// Compiled artefacts that are kept; each is some hundred megabytes.
-const FILES_MAX: usize = 4;
+/// Compiled artefacts that are kept; a release has some hundred megabytes.
+const FILES_MAX: usize = 8;
 /// How the names of half-written files begin.
 const UNFINISHED: &str = ".palisade-unfinished-";
 /// A half-written file of this age has no writer any more.
@@ -24,17 +24,17 @@ const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 /// The compiled component: from the cache, or compiled now and kept for the next time.
 ///
 /// A cache that cannot be used costs time only, so it is no error.
-pub(crate) fn compiled(engine: &Engine, artefact: &Artefact) -> Result<Component, Error> {
-    let file = file(engine, artefact);
+pub(crate) fn compiled(engine: &Engine, path: &Path, sha256: &str, bytes: &[u8]) -> Result<Component, Error> {
+    let file = file(engine, sha256);
     if let Some(component) = file.as_deref().and_then(|file| open(engine, file)) {
         return Ok(component);
     }
     let broken = |e: wasmtime::Error| Error::NotAnArtefact {
-        path: artefact.path.clone(),
+        path: path.to_owned(),
         problem: format!("does not compile: {e:#}"),
     };
-    let Some(file) = file else { return Component::new(engine, &artefact.bytes).map_err(broken) };
-    let compiled = engine.precompile_component(&artefact.bytes).map_err(broken)?;
+    let Some(file) = file else { return Component::new(engine, bytes).map_err(broken) };
+    let compiled = engine.precompile_component(bytes).map_err(broken)?;
     if store(&file, &compiled).is_ok()
         && let Some(component) = open(engine, &file)
     {
@@ -44,12 +44,12 @@ pub(crate) fn compiled(engine: &Engine, artefact: &Artefact) -> Result<Component
 }
 
 /// Whether the compiled component is there already.
-pub(crate) fn holds(engine: &Engine, artefact: &Artefact) -> bool {
-    file(engine, artefact).is_some_and(|file| is_trusted(&file))
+pub(crate) fn holds(engine: &Engine, sha256: &str) -> bool {
+    file(engine, sha256).is_some_and(|file| is_trusted(&file))
 }
 
 /// Where the compiled component is or will be; `None` where this user has no folder that others cannot write to.
-fn file(engine: &Engine, artefact: &Artefact) -> Option<PathBuf> {
+fn file(engine: &Engine, sha256: &str) -> Option<PathBuf> {
     let folder = folder()?;
     create_private(&folder).ok();
     if !is_trusted(&folder) {
@@ -57,7 +57,7 @@ fn file(engine: &Engine, artefact: &Artefact) -> Option<PathBuf> {
     }
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    Some(folder.join(format!("{}-{:016x}.cwasm", artefact.anatomy.sha256, hasher.finish())))
+    Some(folder.join(format!("{}-{:016x}.cwasm", sha256, hasher.finish())))
 }
 
 fn folder() -> Option<PathBuf> {

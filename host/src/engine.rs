@@ -25,13 +25,15 @@ pub struct RuntimeLimits {
     pub call_ms_max: u64,
     /// Largest linear memory of one instance, in MiB; at most 1024.
     pub memory_mib_max: u64,
-    /// Most instances at one time.
+    /// Most instances of a classifier at one time.
     pub instances_max: u32,
+    /// Most instances of the endpoint component at one time.
+    pub endpoints_max: u32,
 }
 
 impl Default for RuntimeLimits {
     fn default() -> Self {
-        Self { call_ms_max: 30_000, memory_mib_max: 256, instances_max: 64 }
+        Self { call_ms_max: 30_000, memory_mib_max: 256, instances_max: 64, endpoints_max: 0 }
     }
 }
 
@@ -62,9 +64,14 @@ impl Runtime {
         Ok(Self { engine, limits })
     }
 
+    /// wasmtime's engine, for the endpoint component.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Whether [`Runtime::load`] will find the artefact compiled, and take milliseconds instead of seconds.
     pub fn is_compiled(&self, artefact: &Artefact) -> bool {
-        cache::holds(&self.engine, artefact)
+        cache::holds(&self.engine, &artefact.anatomy.sha256)
     }
 
     /// Loads an artefact: from the cache of compiled code, or by compiling it (seconds).
@@ -72,7 +79,7 @@ impl Runtime {
         if artefact.anatomy.sizes.memory > self.limits.memory_mib_max << 20 {
             return Err(Error::Memory { limit_mib: self.limits.memory_mib_max });
         }
-        let component = cache::compiled(&self.engine, artefact)?;
+        let component = cache::compiled(&self.engine, &artefact.path, &artefact.anatomy.sha256, &artefact.bytes)?;
         let cannot_link = |e: wasmtime::Error| Error::NotAnArtefact {
             path: artefact.path.clone(),
             problem: format!("wants imports, and a classifier gets none: {e:#}"),
@@ -89,10 +96,13 @@ impl Runtime {
 fn config(limits: RuntimeLimits) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     let memory_bytes = usize::try_from(limits.memory_mib_max.min(MEMORY_MIB_MAX) << 20).unwrap_or(usize::MAX);
-    pool.total_component_instances(limits.instances_max)
-        .total_core_instances(limits.instances_max)
-        .total_memories(limits.instances_max)
-        .total_tables(limits.instances_max.saturating_mul(2))
+    // An endpoint is one module with a memory, and two small ones that join it to its imports.
+    let (classifiers, endpoints) = (limits.instances_max, limits.endpoints_max);
+    pool.total_component_instances(classifiers.saturating_add(endpoints))
+        .total_core_instances(classifiers.saturating_add(endpoints.saturating_mul(4)))
+        .total_memories(classifiers.saturating_add(endpoints))
+        .total_tables(classifiers.saturating_add(endpoints).saturating_mul(2))
+        .total_stacks(endpoints)
         .max_memories_per_component(1)
         .max_memory_size(memory_bytes)
         .table_elements(100_000);
@@ -146,7 +156,7 @@ impl Loaded {
 }
 
 /// Ticks of the clock that cover a time.
-fn ticks(ms: u64) -> u64 {
+pub(crate) fn ticks(ms: u64) -> u64 {
     ms.div_ceil(TICK.as_millis().try_into().unwrap_or(1)).saturating_add(1)
 }
 

@@ -25,6 +25,7 @@ pub mod engine;
 mod error;
 pub mod input;
 pub mod ordered;
+pub mod serve;
 mod table;
 
 pub use artefact::Artefact;
@@ -37,4 +38,7 @@ pub mod bindings {
     mod generated;
     pub use generated::exports::palisade::moderation::classifier::*;
     pub use generated::{Moderation, ModerationPre};
+
+    #[path = "platform.rs"]
+    pub(crate) mod platform;
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use palisade_host::commands::{ExitStatus, bake, classify, eval, inspect, say};
+use palisade_host::commands::{ExitStatus, bake, classify, eval, feedback, inspect, key, policy, say, serve};
 
 /// Content moderation that runs where you are: the classifier is a WebAssembly component, and its scores are the same
 /// to the bit wherever it runs.
@@ -19,6 +19,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the HTTP endpoint: Perspective, OpenAI moderations, and Palisade's own protocol
+    Serve(Box<serve::Arguments>),
     /// Score texts
     Classify(classify::Arguments),
     /// Measure a release against labelled texts
@@ -27,6 +29,15 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Make an artefact out of a release
     Bake(bake::Arguments),
+    /// Check a file of policies
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Make API keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Read the feedback that `serve` has kept
+    #[command(subcommand)]
+    Feedback(feedback::Command),
 }
 
 fn main() -> ExitCode {
@@ -41,9 +52,13 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<ExitStatus> {
     match command {
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Classify(arguments) => classify::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Bake(arguments) => bake::run(arguments),
+        Command::Policy(command) => policy::run(command),
+        Command::Key(command) => key::run(command),
+        Command::Feedback(command) => feedback::run(command),
     }
 }

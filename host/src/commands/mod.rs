@@ -3,7 +3,11 @@
 pub mod bake;
 pub mod classify;
 pub mod eval;
+pub mod feedback;
 pub mod inspect;
+pub mod key;
+pub mod policy;
+pub mod serve;
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -71,29 +75,41 @@ pub struct Ready {
 impl ArtefactArguments {
     /// Loads the artefact and asks it what it is. Says so on standard error where that takes seconds.
     pub fn prepare(&self) -> Result<Ready> {
-        let path = match &self.artefact {
-            Some(path) => path.clone(),
-            None => beside_program("palisade-default.wasm")
-                .context("no artefact to run\n  hint: name one with --artefact, or make one with `palisade bake`")?,
-        };
-        let artefact = Artefact::read(&path)?;
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.map_or_else(cores, |workers| workers as usize);
-        let runtime = Runtime::new(RuntimeLimits {
+        let limits = RuntimeLimits {
             call_ms_max: self.call_ms_max,
             memory_mib_max: self.memory_mib_max,
             instances_max: u32::try_from(workers)?.saturating_add(1),
-        })?;
-        if !runtime.is_compiled(&artefact) {
-            say(&format!("compiling {} for this machine, once", path.display()));
-        }
-        let loaded = runtime.load(&artefact)?;
-        let description = loaded.instantiate()?.describe().with_context(|| path.display().to_string())?;
-        if artefact.anatomy.release_manifest().is_some_and(|manifest| manifest.digest != description.release.digest) {
-            bail!("{}: its release section is of another release than the one inside; bake it again", path.display());
-        }
+            endpoints_max: 0,
+        };
+        let (_, loaded, description) = load(self.artefact.as_deref(), limits)?;
         Ok(Ready { loaded, description, workers })
     }
+}
+
+/// One worker a core.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Loads an artefact, or the one beside this program, and asks it what it is.
+pub fn load(artefact: Option<&Path>, limits: RuntimeLimits) -> Result<(Runtime, Loaded, Description)> {
+    let path = match artefact {
+        Some(path) => path.to_owned(),
+        None => beside_program("palisade-default.wasm")
+            .context("no artefact to run\n  hint: name one with --artefact, or make one with `palisade bake`")?,
+    };
+    let artefact = Artefact::read(&path)?;
+    let runtime = Runtime::new(limits)?;
+    if !runtime.is_compiled(&artefact) {
+        say(&format!("compiling {} for this machine, once", path.display()));
+    }
+    let loaded = runtime.load(&artefact)?;
+    let description = loaded.instantiate()?.describe().with_context(|| path.display().to_string())?;
+    if artefact.anatomy.release_manifest().is_some_and(|manifest| manifest.digest != description.release.digest) {
+        bail!("{}: its release section is of another release than the one inside; bake it again", path.display());
+    }
+    Ok((runtime, loaded, description))
 }
 
 /// A file that is shipped in the folder of this program.

@@ -1,0 +1,240 @@
+//! Before and after the endpoint component: what only the host can do for a request.
+//!
+//! 1. the operator's routes (`/healthz`, `/readyz`, `/metrics`); 2. the body, within its limits of bytes and time; 3. a place among the
+//! instances; 4. the component; 5. metrics, one log line, the trace.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::{Request, Response};
+use palisade_protocols::{Failure, Protocol, Route, cors, http};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::endpoint::{Facts, plain};
+use super::metrics::{ReasonLabels, RequestLabels, RouteLabels};
+use super::{Shared, telemetry};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers one request. Never fails: the client always gets an answer.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    let mut response = match (request.method().as_str(), request.uri().path()) {
+        ("GET" | "HEAD", "/healthz") => text(200, "ok\n"),
+        ("GET" | "HEAD", "/readyz") if shared.is_draining() => text(503, "draining\n"),
+        ("GET" | "HEAD", "/readyz") => text(200, "ready\n"),
+        ("GET" | "HEAD", "/metrics") => metrics(&shared),
+        _ => serve(&shared, local, request).await,
+    };
+    if shared.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(Full::new))
+}
+
+fn text(status: u16, body: &'static str) -> Response<Bytes> {
+    plain(http::Response::new(status, "text/plain; charset=utf-8", body))
+}
+
+fn metrics(shared: &Shared) -> Response<Bytes> {
+    shared.metrics.queue_waiting.set(i64::try_from(shared.classifiers.waiting()).unwrap_or(i64::MAX));
+    let mut response = Response::new(Bytes::from(shared.metrics.render()));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incoming>) -> Response<Bytes> {
+    let started = Instant::now();
+    let (method, target) = (request.method().clone(), request.uri().path().to_owned());
+    let path = http::decode(&target, false);
+    let (route, protocol) = match Route::of(method.as_str(), path.clone()) {
+        Ok(route) => (route.name(), route.protocol()),
+        Err((protocol, _)) => ("other", protocol),
+    };
+    let id = request_id(&request);
+    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
+    let span = tracing::info_span!(
+        target: "palisade_host::serve",
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = %method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+        request_id = id,
+        texts = tracing::field::Empty,
+    );
+    let _ = span.set_parent(telemetry::parent(request.headers()));
+    let facts = Arc::new(Mutex::new(Facts::default()));
+    let body_bytes = request.body().size_hint().exact();
+    let outcome = endpoint(shared, local, request, &id, &facts).instrument(span.clone()).await;
+    let failure = outcome.as_ref().err().cloned();
+    let mut response = outcome.unwrap_or_else(|failure| refuse(shared, protocol, &failure, origin.as_deref()));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+
+    let status = response.status().as_u16();
+    let latency = started.elapsed();
+    shared.metrics.requests.get_or_create(&RequestLabels { route, status }).inc();
+    shared.metrics.request_seconds.get_or_create(&RouteLabels { route }).observe(latency.as_secs_f64());
+    if let Some(failure) = &failure {
+        shared.metrics.failures.get_or_create(&ReasonLabels { reason: failure.name() }).inc();
+    }
+    let facts = facts.lock().map(|facts| facts.clone()).unwrap_or_default();
+    span.record("http.response.status_code", status);
+    span.record("texts", facts.texts);
+    let release = &shared.classifiers.description.release;
+    tracing::info!(
+        target: "palisade_host::serve",
+        request_id = id,
+        method = %method,
+        route,
+        status,
+        latency_ms = milliseconds(latency),
+        classify_ms = milliseconds(facts.classify),
+        texts = facts.texts,
+        body_bytes,
+        response_bytes = response.body().len(),
+        key = facts.key_name,
+        failure = failure.map(|failure| failure.to_string()),
+        release = format!("{}@{}", release.name, release.version),
+        "request"
+    );
+    response
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The client's own identifier where it is harmless, or a new one.
+fn request_id(request: &Request<Incoming>) -> String {
+    let harmless = |id: &&str| {
+        (1..=128).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c))
+    };
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(harmless);
+    given.map_or_else(new_request_id, str::to_owned)
+}
+
+fn new_request_id() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness there is still an answer; its identifier is then no use.
+    let _ = getrandom::fill(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// Reads the body, and has the component answer.
+async fn endpoint(
+    shared: &Arc<Shared>,
+    local: SocketAddr,
+    request: Request<Incoming>,
+    id: &str,
+    facts: &Arc<Mutex<Facts>>,
+) -> Result<Response<Bytes>, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let (body, _memory) = read(shared, body).await?;
+    let _place = shared.instances.clone().try_acquire_owned().map_err(|_| Failure::Overloaded {
+        limit: format!("{} instances work already", shared.instances_max),
+        retry_after_s: 1,
+    })?;
+    let _counted = Counted::new(shared);
+    if let Ok(id) = HeaderValue::from_str(id) {
+        parts.headers.insert(REQUEST_ID, id);
+    }
+    // The body is whole by now, however it came.
+    parts.headers.remove(hyper::header::TRANSFER_ENCODING);
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    // HTTP/1.0 may go without, and some clients send bytes that no host has.
+    if !parts.headers.get(HOST).is_some_and(|host| host.to_str().is_ok_and(|host| !host.is_empty())) {
+        let host = HeaderValue::from_str(&local.to_string());
+        parts.headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
+    }
+    shared.endpoint.answer(Request::from_parts(parts, Full::new(body)), shared, facts).await
+}
+
+/// A body within the limits of bytes and time, and its share of the memory for all bodies.
+async fn read(shared: &Arc<Shared>, body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
+    let limits = &shared.limits;
+    let too_large = || Failure::BodyTooLarge { limit: limits.body_bytes_max };
+    if body.size_hint().lower() > limits.body_bytes_max as u64 {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut body = body;
+        let mut bytes = Vec::new();
+        let mut memory: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = body.frame().await {
+            // The client has gone, or sends what is no body; there may be no one left to read this.
+            let frame = frame.map_err(|_| Failure::BodyTimeout { limit_ms: limits.body_ms_max })?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > limits.body_bytes_max {
+                return Err(too_large());
+            }
+            // Only what has arrived counts, so that slow clients do not use up the memory that they only announce.
+            let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let share = shared.body_memory.clone().try_acquire_many_owned(length).map_err(|_| Failure::Overloaded {
+                limit: format!("{} MiB of bodies are being read", super::BODIES_BYTES_MAX >> 20),
+                retry_after_s: 1,
+            })?;
+            match &mut memory {
+                Some(memory) => memory.merge(share),
+                None => memory = Some(share),
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok((Bytes::from(bytes), memory))
+    };
+    let limit_ms = limits.body_ms_max;
+    let read = tokio::time::timeout(Duration::from_millis(limit_ms), reading).await;
+    read.map_err(|_| Failure::BodyTimeout { limit_ms })?
+}
+
+/// The host's refusal, in the protocol's words.
+fn refuse(shared: &Shared, protocol: Protocol, failure: &Failure, origin: Option<&str>) -> Response<Bytes> {
+    if let Failure::Fault(problem) = failure {
+        tracing::error!(target: "palisade_host::serve", problem, "fault");
+    }
+    let mut response = failure.response(protocol);
+    cors::apply(&mut response, origin, &shared.settings);
+    let closes = matches!(failure, Failure::BodyTooLarge { .. } | Failure::BodyTimeout { .. });
+    let mut response = plain(response);
+    if closes {
+        // The rest of the body is not read.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// One more instance that works, for as long as it lives.
+struct Counted<'a>(&'a Shared);
+
+impl<'a> Counted<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.metrics.endpoint_instances.inc();
+        Self(shared)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.endpoint_instances.dec();
+    }
+}
+
+impl Shared {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,259 @@
+//! `palisade serve`: the endpoint component behind HTTP/1.1.
+//!
+//! A connection's task reads requests (hyper); [`front`] reads the body and gives the request to a fresh instance of the
+//! component ([`endpoint`]); what that asks of the classifier waits for its turn in [`classifiers`]. Everything has a limit, and what
+//! is beyond it is refused at once with a status that says so.
+
+mod classifiers;
+mod connection;
+mod endpoint;
+pub mod feedback;
+mod front;
+mod keys;
+mod metrics;
+pub mod telemetry;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use palisade_protocols::Settings;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+pub use classifiers::QueueLimits;
+
+use crate::bindings::Description;
+use crate::{Loaded, Runtime};
+
+/// Memory for all bodies that are being read or answered.
+pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
+/// Longest wait for a request's head, and between two requests of a connection.
+const HEAD_MS_MAX: u64 = 10_000;
+/// Longest time in which a client takes nothing of its answer.
+const WRITE_MS_MAX: u64 = 10_000;
+/// After SIGTERM, time in which answers ask their clients to close, before the door is shut.
+const CLOSING_MS: u64 = 500;
+
+/// What the server is to do; see `palisade serve --help`.
+#[derive(Debug)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The endpoint component.
+    pub edge: PathBuf,
+    /// The file of API keys; without one, no key is needed.
+    pub keys: Option<PathBuf>,
+    /// The file of feedback; without one, none is kept.
+    pub feedback: Option<PathBuf>,
+    /// Settings of the endpoint, as its environment variables.
+    pub environment: Vec<(String, String)>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// What one request, and all of them, may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The classifier's queue.
+    pub queue: QueueLimits,
+    /// Longest time of the endpoint for one request, queue included.
+    pub request_ms_max: u64,
+    /// Longest body.
+    pub body_bytes_max: usize,
+    /// Longest time for a body to arrive.
+    pub body_ms_max: u64,
+    /// Most connections.
+    pub connections_max: usize,
+    /// Longest time to finish what was accepted, after SIGTERM.
+    pub drain_ms_max: u64,
+}
+
+impl Limits {
+    /// Most instances of the endpoint component at one time: those that score and wait, and some that do neither.
+    pub fn endpoints_max(&self) -> usize {
+        self.queue.queue_max + self.queue.workers + 64
+    }
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
+    endpoint: endpoint::Endpoint,
+    classifiers: Arc<classifiers::Classifiers>,
+    keys: Option<keys::Keys>,
+    feedback: Option<feedback::Feedback>,
+    metrics: Arc<metrics::Metrics>,
+    settings: Settings,
+    limits: Limits,
+    instances: Arc<Semaphore>,
+    instances_max: usize,
+    body_memory: Arc<Semaphore>,
+    draining: AtomicBool,
+}
+
+/// Serves until SIGTERM or SIGINT, and then until what was accepted is answered. `ready` is called with the address when
+/// connections are accepted.
+pub async fn serve(
+    runtime: &Runtime,
+    loaded: Loaded,
+    description: Description,
+    options: &Options,
+    ready: impl FnOnce(SocketAddr) -> Result<()>,
+) -> Result<()> {
+    let limits = options.limits;
+    let settings = Settings::from_environment(options.environment.clone())?;
+    let keys = options.keys.as_deref().map(keys::Keys::read).transpose()?;
+    let endpoint = endpoint::Endpoint::load(runtime, &options.edge, options.environment.clone())?;
+    let feedback = match &options.feedback {
+        Some(path) => Some(feedback::Feedback::open(path).await?),
+        None => None,
+    };
+    let metrics = Arc::new(metrics::Metrics::new(&description));
+    let classifiers = classifiers::Classifiers::new(loaded, description, limits.queue, metrics.clone());
+    let instances_max = limits.endpoints_max();
+    let shared = Arc::new(Shared {
+        endpoint,
+        classifiers: Arc::new(classifiers),
+        keys,
+        feedback,
+        metrics,
+        settings,
+        limits,
+        instances: Arc::new(Semaphore::new(instances_max)),
+        instances_max,
+        body_memory: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+        draining: AtomicBool::new(false),
+    });
+    let listener = TcpListener::bind(options.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}; choose another --listen", options.listen))?;
+    let local = listener.local_addr().context("the listening address")?;
+    let mut stop = Stop::new()?;
+    ready(local)?;
+    accept(&shared, listener, local, &mut stop).await;
+    if let Some(feedback) = &shared.feedback {
+        feedback.close().await;
+    }
+    Ok(())
+}
+
+/// Takes connections until told to stop, and then lets those that were taken finish.
+async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, stop: &mut Stop) {
+    let connections = Arc::new(Semaphore::new(shared.limits.connections_max));
+    let graceful = GracefulShutdown::new();
+    let mut closing: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.wait(), if closing.is_none() => {
+                tracing::info!(target: "palisade_host::serve", "stopping: answering what was accepted");
+                shared.draining.store(true, Ordering::Relaxed);
+                closing = Some(Box::pin(tokio::time::sleep(Duration::from_millis(CLOSING_MS))));
+                continue;
+            }
+            () = async { match &mut closing { Some(closing) => closing.await, None => std::future::pending().await } } => break,
+        };
+        match stream {
+            Ok((stream, _)) => take(shared, &connections, &graceful, stream, local),
+            Err(error) => {
+                // Most likely too many open files: the next connection may fare better.
+                tracing::warn!(target: "palisade_host::serve", %error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    // What the system has accepted for us already is ours to answer.
+    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await {
+        take(shared, &connections, &graceful, stream, local);
+    }
+    drop(listener);
+    let patience = Duration::from_millis(shared.limits.drain_ms_max);
+    tokio::select! {
+        () = graceful.shutdown() => tracing::info!(target: "palisade_host::serve", "stopped: everything was answered"),
+        () = tokio::time::sleep(patience) => {
+            let limit_ms = shared.limits.drain_ms_max;
+            tracing::warn!(target: "palisade_host::serve", limit_ms, "stopped: drain-ms-max is over, connections are cut");
+        }
+        () = stop.wait() => tracing::warn!(target: "palisade_host::serve", "stopped at the second signal: connections are cut"),
+    }
+}
+
+/// Serves one connection, or refuses it where there are too many.
+fn take(
+    shared: &Arc<Shared>,
+    connections: &Arc<Semaphore>,
+    graceful: &GracefulShutdown,
+    stream: TcpStream,
+    local: SocketAddr,
+) {
+    let Ok(place) = connections.clone().try_acquire_owned() else {
+        tokio::spawn(refuse(stream));
+        return;
+    };
+    let _ = stream.set_nodelay(true); // costs latency only
+    let service = {
+        let shared = shared.clone();
+        service_fn(move |request| front::answer(shared.clone(), local, request))
+    };
+    let connection = connection::Connection::new(stream, Duration::from_millis(WRITE_MS_MAX));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
+        .half_close(true) // a client that has sent its request and closed that side gets its answer
+        .serve_connection(TokioIo::new(connection), service);
+    let served = graceful.watch(served);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        shared.metrics.connections.inc();
+        if let Err(error) = served.await {
+            tracing::debug!(target: "palisade_host::serve", %error, "a connection ended early");
+        }
+        shared.metrics.connections.dec();
+        drop(place);
+    });
+}
+
+/// Says why, in words that any client understands, and closes.
+async fn refuse(mut stream: TcpStream) {
+    const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+        content-type: text/plain\r\ncontent-length: 45\r\n\r\nbusy: connections-max is reached; retry later";
+    let refusal = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), refusal).await; // the client may have gone
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .context("SIGTERM cannot be listened for")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
