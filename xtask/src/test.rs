@@ -1,5 +1,7 @@
 //! The README's second command, and CI's: every check there is.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
@@ -7,8 +9,37 @@ use crate::component::{self, Built};
 use crate::shell::{cargo, command, output, root, run, target};
 use crate::{cases, tidy};
 
-/// What the classifier's component may import: nothing.
-const IMPORTS_ALLOWED: &[&str] = &[];
+/// What each component may import: the classifier nothing, the endpoint what `wit/edge.wit` names, and the component on Spin's
+/// services these and what the standard library of its target always imports.
+const CLASSIFIER_IMPORTS: &[&str] = &[];
+const EDGE_IMPORTS: &[&str] = &[
+    "palisade:moderation/classifier@0.1.0",
+    "palisade:services/access@0.1.0",
+    "palisade:services/feedback@0.1.0",
+    "wasi:cli/environment@0.2.0",
+    "wasi:clocks/monotonic-clock@0.2.0",
+    "wasi:http/types@0.2.0",
+    "wasi:io/error@0.2.0",
+    "wasi:io/streams@0.2.0",
+];
+const SPIN_SERVICES_IMPORTS: &[&str] = &[
+    "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/variables@2.0.0",
+    "wasi:cli/environment@0.2.6",
+    "wasi:cli/exit@0.2.6",
+    "wasi:cli/stderr@0.2.6",
+    "wasi:cli/stdin@0.2.6",
+    "wasi:cli/stdout@0.2.6",
+    "wasi:cli/terminal-input@0.2.6",
+    "wasi:cli/terminal-output@0.2.6",
+    "wasi:cli/terminal-stderr@0.2.6",
+    "wasi:cli/terminal-stdin@0.2.6",
+    "wasi:cli/terminal-stdout@0.2.6",
+    "wasi:io/error@0.2.6",
+    "wasi:io/poll@0.2.6",
+    "wasi:io/streams@0.2.6",
+    "wasi:random/insecure-seed@0.2.6",
+];
 
 /// Runs everything; the first failure ends it.
 pub(crate) fn run_all() -> Result<()> {
@@ -16,7 +47,9 @@ pub(crate) fn run_all() -> Result<()> {
     run(&mut command(&cargo, &["fmt", "--all", "--check"]))?;
     tidy::run()?;
     let built = component::build_with_tests()?;
-    imports(&built)?;
+    imports(&built, &built.artefact, CLASSIFIER_IMPORTS)?;
+    imports(&built, &built.edge, EDGE_IMPORTS)?;
+    imports(&built, &built.spin_services, SPIN_SERVICES_IMPORTS)?;
     let card = ["-m", "palisade_training.card", "--check", "../models/english-toxicity"];
     run(command("python3", &card).current_dir(root().join("training")))?;
 
@@ -34,16 +67,16 @@ pub(crate) fn run_all() -> Result<()> {
     compare(&built, &["--short".to_owned()]) // scores against onnxruntime's, and that the comparison runs
 }
 
-/// Compares the built file's imports with the allow-list.
-fn imports(built: &Built) -> Result<()> {
-    let json = output(command(&built.palisade.to_string_lossy(), &["inspect", "--json"]).arg(&built.artefact))?;
+/// Compares a built file's imports with its allow-list.
+fn imports(built: &Built, component: &Path, allowed: &[&str]) -> Result<()> {
+    let json = output(command(&built.palisade.to_string_lossy(), &["inspect", "--json"]).arg(component))?;
     let inspected: Value = serde_json::from_str(&json)?;
     let imports: Vec<&str> =
         inspected["component"]["imports"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     ensure!(inspected["component"]["imports"].is_array(), "`palisade inspect` lists no imports");
-    let surplus: Vec<_> = imports.iter().filter(|import| !IMPORTS_ALLOWED.contains(import)).collect();
-    ensure!(surplus.is_empty(), "the component imports {surplus:?}, and may import {IMPORTS_ALLOWED:?}");
-    println!("xtask: the component has {} imports", imports.len());
+    let surplus: Vec<_> = imports.iter().filter(|import| !allowed.contains(import)).collect();
+    ensure!(surplus.is_empty(), "{} imports {surplus:?}, and may import {allowed:?}", component.display());
+    println!("xtask: {} has {} imports", component.display(), imports.len());
     Ok(())
 }
 

@@ -105,10 +105,10 @@ fn write(response: &Response, out: ResponseOutparam) {
     let fields = Fields::new();
     for (name, value) in &response.headers {
         // Values that no header may hold are left out: none of ours is such.
-        let _ = fields.append(&(*name).to_owned(), &value.as_bytes().to_vec());
+        let _ = fields.append(name, value.as_bytes());
     }
     if !response.body.is_empty() {
-        let _ = fields.append(&"content-length".to_owned(), &response.body.len().to_string().into_bytes());
+        let _ = fields.append("content-length", response.body.len().to_string().as_bytes());
     }
     let outgoing = OutgoingResponse::new(fields);
     let _ = outgoing.set_status_code(response.status);

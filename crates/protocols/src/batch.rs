@@ -26,12 +26,9 @@ pub(crate) fn answer(request: &Request<'_>, settings: &Settings, backend: &mut i
     for part in parts {
         let response = match inner(part.message) {
             Ok(inner) => call(&inner, request, settings, backend),
-            Err(problem) => Ok(perspective::Error::invalid(&problem).response()),
+            Err(problem) => perspective::Error::invalid(&problem).response(),
         };
-        match response {
-            Ok(response) => write_part(&mut body, &boundary, part.content_id, &response),
-            Err(failure) => return failure.response(Protocol::Perspective),
-        }
+        write_part(&mut body, &boundary, part.content_id, &response);
     }
     body.extend(format!("--{boundary}--\r\n").bytes());
     Response::new(200, &format!("multipart/mixed; boundary={boundary}"), body)
@@ -115,19 +112,14 @@ fn inner(message: &[u8]) -> Result<Inner<'_>, String> {
     Ok(Inner { method, target, headers, body })
 }
 
-/// Answers one request of the batch. A failure of the whole server ends the batch.
-fn call(
-    inner: &Inner<'_>,
-    outer: &Request<'_>,
-    settings: &Settings,
-    backend: &mut impl Backend,
-) -> Result<Response, Failure> {
+/// Answers one request of the batch.
+fn call(inner: &Inner<'_>, outer: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
     let mut headers = inner.headers.clone();
     let mut request = Request { method: inner.method, target: inner.target, headers: &[], body: inner.body, ..*outer };
     let route = match Route::of(request.method, request.path()) {
         Ok(route @ (Route::Analyze | Route::SuggestScore)) => route,
-        Ok(_) => return Ok(Failure::NotFound.response(Protocol::Perspective)),
-        Err((_, failure)) => return Ok(failure.response(Protocol::Perspective)),
+        Ok(_) => return Failure::NotFound.response(Protocol::Perspective),
+        Err((_, failure)) => return failure.response(Protocol::Perspective),
     };
     // A part without a key of its own has the batch's.
     let outer_key = outer.query("key").map(std::borrow::Cow::into_owned);
@@ -135,7 +127,7 @@ fn call(
         headers.push(("x-goog-api-key".into(), key));
     }
     request.headers = &headers;
-    Ok(perspective::answer(route, &request, settings, backend))
+    perspective::answer(route, &request, settings, backend)
 }
 
 fn write_part(body: &mut Vec<u8>, boundary: &str, content_id: Option<&str>, response: &Response) {

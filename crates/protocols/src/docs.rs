@@ -1,4 +1,4 @@
-//! The endpoint's description: for programs (OpenAPI 3.1) and for people.
+//! The endpoint's description: for programs (`OpenAPI` 3.1) and for people.
 
 use serde_json::{Value, json};
 

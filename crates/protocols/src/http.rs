@@ -81,7 +81,7 @@ impl Response {
 
 /// Percent-decodes; what is no valid escape or no UTF-8 stays as it is.
 pub fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
     let mut decoded = Vec::with_capacity(text.len());

@@ -99,7 +99,7 @@ fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backe
     let texts: Vec<&str> = wanted.texts.iter().map(String::as_str).collect();
     let scored = backend.classify(&texts, wanted.spans)?;
     let results: Vec<Result_> =
-        texts.iter().zip(scored).map(|(text, scored)| result(text, scored, &wanted, policy, &description)).collect();
+        texts.iter().zip(scored).map(|(text, scored)| result(text, &scored, &wanted, policy, &description)).collect();
     let latency_ms = ((backend.now_ms() - started_ms) * 1000.0).round() / 1000.0;
     Ok(Response::json(
         200,
@@ -146,13 +146,13 @@ fn check_size(wanted: &Moderate, description: &Description) -> Result<(), Refuse
     Ok(())
 }
 
-fn result(text: &str, scored: Scored, wanted: &Moderate, policy: &Policy, description: &Description) -> Result_ {
+fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, description: &Description) -> Result_ {
     let code = wanted.language.clone().or_else(|| match language::detect(text) {
         language::Detected::Language(code) => Some(code.to_owned()),
         _ => None,
     });
     let supported = code.as_deref().is_none_or(|code| description.speaks(code));
-    let judgement = policy.judge(wanted.community.as_deref(), description, &scored, supported);
+    let judgement = policy.judge(wanted.community.as_deref(), description, scored, supported);
     let spans = wanted.spans.then(|| {
         let offset = |bytes: usize| offset(text, bytes, wanted.offsets);
         let span = |span: &crate::backend::Span| {

@@ -1,7 +1,9 @@
 //! Before and after the endpoint component: what only the host can do for a request.
 //!
-//! 1. the operator's routes (`/healthz`, `/readyz`, `/metrics`); 2. the body, within its limits of bytes and time; 3. a place among the
-//! instances; 4. the component; 5. metrics, one log line, the trace.
+//! 1. The operator's routes: `/healthz`, `/readyz`, `/metrics`.
+//! 2. The body, within its limits of bytes and time.
+//! 3. A place among the instances, and the component's answer.
+//! 4. Metrics, one log line, the trace.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;

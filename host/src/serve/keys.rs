@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_file_that_is_wrong_is_refused_with_its_place() {
         for (text, words) in [
-            ("".to_owned(), "no keys"),
+            (String::new(), "no keys"),
             ("[[key]]\nname = \"n\"\nsha256 = \"12\"".to_owned(), "line 3 column 10: sha256 must be 64"),
             (entry("a", "requests-per-minute = 0"), "line 4 column 23: requests-per-minute must be at least 1"),
             (entry("a", "rate = 1"), "line 4 column 1: unknown field `rate`"),

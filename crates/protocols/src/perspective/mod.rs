@@ -71,7 +71,7 @@ fn render(value: &Value, request: &Request<'_>) -> Result<Response, Error> {
 pub(crate) const JSON: &str = "application/json; charset=UTF-8";
 
 /// The comment, checked.
-fn comment<'a>(fields: Object<'a>) -> Result<&'a str, Error> {
+fn comment(fields: Object<'_>) -> Result<&str, Error> {
     let Some(comment) = fields.get("comment") else { return Err(Error::empty()) };
     let comment = Object::of(comment, "comment").map_err(|e| Error::mismatch(&e))?;
     let text = comment.string("text").map_err(|e| Error::mismatch(&e))?.unwrap_or_default();
