@@ -31,7 +31,7 @@ fn a_component_that_fails_costs_its_own_request_only() {
         ("/trap-after", 500, "unreachable"),
         ("/no-answer", 500, "ended without an answer"),
         ("/huge-body", 500, "16777216 bytes"),
-        ("/huge-memory", 500, "134217728 bytes of memory"),
+        ("/huge-memory", 500, "67108864 bytes of memory"),
         ("/deep-recursion", 500, "call stack exhausted"),
         ("/loop", 504, "request-ms-max"),
     ] {

@@ -116,7 +116,7 @@ fn inner(message: &[u8]) -> Result<Inner<'_>, String> {
 fn call(inner: &Inner<'_>, outer: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
     let mut headers = inner.headers.clone();
     let mut request = Request { method: inner.method, target: inner.target, headers: &[], body: inner.body, ..*outer };
-    let route = match Route::of(request.method, request.path()) {
+    let route = match Route::of(request.method, settings.local_path(&request.path())) {
         Ok(route @ (Route::Analyze | Route::SuggestScore)) => route,
         Ok(_) => return Failure::NotFound.response(Protocol::Perspective),
         Err((_, failure)) => return failure.response(Protocol::Perspective),

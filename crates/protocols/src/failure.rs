@@ -25,6 +25,9 @@ pub enum Failure {
         /// Longest body in bytes.
         limit: usize,
     },
+    /// The body ended before its end.
+    #[error("the body broke off, or is not framed as its headers say")]
+    BodyBroken,
     /// The body did not come in time.
     #[error("the body did not arrive within {limit_ms} ms")]
     BodyTimeout {
@@ -76,6 +79,7 @@ impl Failure {
     /// Status code, the same in every protocol where the protocol leaves the choice.
     pub fn status(&self) -> u16 {
         match self {
+            Self::BodyBroken => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::BodyTimeout { .. } => 408,
@@ -96,6 +100,7 @@ impl Failure {
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::ContentEncoding => "content-encoding",
             Self::BodyTooLarge { .. } => "body-too-large",
+            Self::BodyBroken => "body-broken",
             Self::BodyTimeout { .. } => "body-timeout",
             Self::Overloaded { .. } => "overloaded",
             Self::Deadline { .. } => "deadline",
@@ -110,11 +115,17 @@ impl Failure {
 
     /// The response, as the protocol words it.
     pub fn response(&self, protocol: Protocol) -> Response {
-        let response = match protocol {
+        match protocol {
             Protocol::Perspective => perspective::Error::from(self.clone()).response(),
             Protocol::OpenAi => openai::Error::from(self.clone()).response(),
-            Protocol::Palisade => problem::response(self.status(), self.name(), &self.to_string(), &json!({})),
-        };
+            Protocol::Palisade => {
+                self.mark(problem::response(self.status(), self.name(), &self.to_string(), &json!({})))
+            }
+        }
+    }
+
+    /// Adds the headers that belong to a failure in every protocol.
+    pub(crate) fn mark(&self, response: Response) -> Response {
         match self {
             Self::MethodNotAllowed { allow } => response.with("allow", *allow),
             Self::Overloaded { retry_after_s, .. } => response.with("retry-after", retry_after_s.to_string()),

@@ -22,13 +22,35 @@ impl From<serde_json::Error> for Malformed {
     }
 }
 
+/// Most values in one body. A value in memory takes many times its bytes in the body (`[],` is three).
+pub const VALUES_MAX: usize = 20_000;
+
 /// Parses a body, with or without a byte order mark.
-pub fn parse(body: &[u8]) -> Result<Value, Malformed> {
-    Ok(serde_json::from_slice(without_mark(body))?)
+pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    let body = without_mark(body);
+    if count_values(body) > VALUES_MAX {
+        return Err(serde::de::Error::custom(format!("more than {VALUES_MAX} values")));
+    }
+    serde_json::from_slice(body)
+}
+
+/// An upper bound of the values in a body: each but the first follows a comma, a colon or an opening bracket.
+fn count_values(body: &[u8]) -> usize {
+    let (mut values, mut in_string, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b':' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 /// The body without the byte order mark that some clients put before it.
-pub fn without_mark(body: &[u8]) -> &[u8] {
+fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
@@ -154,4 +176,18 @@ fn snake(name: &str) -> String {
         snake.push(character.to_ascii_lowercase());
     }
     snake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        assert_eq!(count_values(br#"{"a": "[,{\",", "b": [1, 2]}"#), 6);
+        let many = format!("[{}1]", "1,".repeat(VALUES_MAX));
+        let error = parse::<Value>(many.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more than 20000 values"), "{error}");
+        assert!(parse::<Value>(format!("[\"{}\"]", ",".repeat(100_000)).as_bytes()).is_ok());
+    }
 }

@@ -35,7 +35,7 @@ pub fn answer(request: &Request<'_>, settings: &Settings, backend: &mut impl Bac
     if let Some(preflight) = cors::preflight(request, settings) {
         return preflight;
     }
-    let mut response = match Route::of(request.method, request.path()) {
+    let mut response = match Route::of(request.method, settings.local_path(&request.path())) {
         Ok(route) => dispatch(route, request, settings, backend),
         Err((protocol, failure)) => failure.response(protocol),
     };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::backend::{Description, Scored};
-use crate::json::{Malformed, decimal, without_mark};
+use crate::json::{self, Malformed, decimal};
 use crate::policy::{self, Fired, Policies, Policy, Verdict};
 use crate::{Backend, Failure, Protocol, Request, Response, Settings, language, openai, problem};
 
@@ -117,7 +117,7 @@ fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backe
 }
 
 fn parse(request: &Request<'_>) -> Result<Moderate, Refused> {
-    serde_json::from_slice(without_mark(request.body)).map_err(|error| {
+    json::parse(request.body).map_err(|error| {
         let is_data = error.is_data();
         let Malformed { problem, line, column } = error.into();
         let members = json!({"line": line, "column": column});

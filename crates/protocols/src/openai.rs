@@ -54,7 +54,7 @@ fn moderations(request: &Request<'_>, settings: &Settings, backend: &mut impl Ba
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(Failure::ContentEncoding.into());
     }
-    let body = json::parse(request.body).map_err(|e| Error::malformed(&e))?;
+    let body: Value = json::parse(request.body).map_err(|e| Error::malformed(&e.into()))?;
     let fields = Object::of(&body, "").map_err(|_| Error::invalid("The body must be a JSON object.", None, None))?;
     let inputs = inputs(fields)?;
     let description = backend.describe()?;
@@ -208,12 +208,14 @@ pub struct Error {
     kind: &'static str,
     param: Option<String>,
     code: Option<&'static str>,
+    /// What it comes of, where that is not the request itself.
+    failure: Option<Failure>,
 }
 
 impl Error {
     fn invalid(message: &str, param: Option<&str>, code: Option<&'static str>) -> Self {
         let param = param.map(str::to_owned);
-        Self { status: 400, message: message.to_owned(), kind: "invalid_request_error", param, code }
+        Self { status: 400, message: message.to_owned(), kind: "invalid_request_error", param, code, failure: None }
     }
 
     fn malformed(error: &Malformed) -> Self {
@@ -228,7 +230,11 @@ impl Error {
     /// The response.
     pub(crate) fn response(&self) -> Response {
         let error = json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code});
-        Response::json(self.status, &json!({"error": error}))
+        let response = Response::json(self.status, &json!({"error": error}));
+        match &self.failure {
+            Some(failure) => failure.mark(response),
+            None => response,
+        }
     }
 }
 
@@ -258,7 +264,7 @@ impl From<Failure> for Error {
                 (failure.to_string(), "invalid_request_error", Some("method_not_supported"))
             }
             Failure::BodyTooLarge { .. } => (failure.to_string(), "invalid_request_error", Some("request_too_large")),
-            Failure::ContentEncoding | Failure::BodyTimeout { .. } => {
+            Failure::ContentEncoding | Failure::BodyBroken | Failure::BodyTimeout { .. } => {
                 (failure.to_string(), "invalid_request_error", None)
             }
             Failure::Overloaded { .. } => (failure.to_string(), "server_error", Some("overloaded")),
@@ -267,6 +273,6 @@ impl From<Failure> for Error {
                 (failure.to_string(), "server_error", None)
             }
         };
-        Self { status: failure.status(), message, kind, param: None, code }
+        Self { status: failure.status(), message, kind, param: None, code, failure: Some(failure) }
     }
 }

@@ -1,7 +1,5 @@
 //! Which request goes where.
 
-use std::borrow::Cow;
-
 use crate::Failure;
 
 /// Whose error bodies a client expects.
@@ -49,10 +47,10 @@ const ROUTES: &[(Route, &str, &str, &str)] = &[
 
 impl Route {
     /// The route of a method and a path, or whose protocol's error to answer with.
-    pub fn of(method: &str, path: Cow<'_, str>) -> Result<Self, (Protocol, Failure)> {
+    pub fn of(method: &str, path: &str) -> Result<Self, (Protocol, Failure)> {
         // `/batch/commentanalyzer/v1alpha1` is how Google's newer discovery documents call it.
-        let path = if path.starts_with("/batch/") { Cow::Borrowed("/batch") } else { path };
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { &path };
+        let path = if path.starts_with("/batch/") { "/batch" } else { path };
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let Some((route, _, wanted, _)) = ROUTES.iter().find(|(.., known)| *known == path) else {
             return Err((Protocol::of(path), Failure::NotFound));
         };

@@ -71,6 +71,14 @@ impl Settings {
         public_url(&format!("{scheme}://{host}")).unwrap_or_else(|_| format!("{scheme}://localhost"))
     }
 
+    /// A path without the one that the public address has itself: behind a proxy that serves this server below a path, clients write that
+    /// path into the parts of a batch, and some proxies leave it on.
+    pub fn local_path<'a>(&self, path: &'a str) -> &'a str {
+        let after_host = self.public_url.as_deref().and_then(|url| url.split_once("://")).map_or("", |(_, rest)| rest);
+        let prefix = after_host.find('/').and_then(|slash| after_host.get(slash..)).unwrap_or_default();
+        path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')).unwrap_or(path)
+    }
+
     /// The policies, or the built-in ones. Errors have line and column.
     pub fn policies(&self, release: &Description) -> Result<Policies, Failure> {
         let Some(text) = &self.policies else { return Ok(Policies::default()) };

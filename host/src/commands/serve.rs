@@ -1,5 +1,6 @@
 //! `palisade serve`: the HTTP endpoint.
 
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +88,7 @@ pub struct Arguments {
     /// How much to log [default: info, a line a request]
     #[arg(long, env = "PALISADE_LOG_LEVEL", value_enum, value_name = "LEVEL")]
     log_level: Option<LogLevel>,
-    /// Form of the log [default: json]
+    /// Form of the log [default: text on a terminal, json elsewhere]
     #[arg(long, env = "PALISADE_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }
@@ -141,25 +142,42 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
         say("warning: whoever reaches this address may use it; require keys with --keys");
     }
     let level = arguments.log_level.unwrap_or(LogLevel::Info);
-    let _telemetry = telemetry::start(level, arguments.log_format.unwrap_or(LogFormat::Json))?;
+    let format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    let _telemetry = telemetry::start(level, arguments.log_format.unwrap_or(format))?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(limits.queue.workers + 8)
         .build()
         .context("the server's threads do not start")?;
-    let shown = description.clone();
-    let ready = |address| greet(address, &shown);
+    let (shown, keyed) = (description.clone(), options.keys.is_some());
+    let ready = |address| greet(address, &shown, keyed);
     tokio.block_on(serve::serve(&runtime, loaded, description, &options, ready))?;
     Ok(ExitStatus::Done)
 }
 
-/// Says on standard output where the server is and what to ask it.
-#[expect(clippy::print_stdout, reason = "what the user, or a script, waits for")]
-fn greet(address: SocketAddr, description: &Description) -> Result<()> {
-    use std::io::Write;
+/// Says on standard output where the server is and how to ask it.
+fn greet(mut address: SocketAddr, description: &Description, keyed: bool) -> Result<()> {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
     let release = &description.release;
-    println!("Palisade serves {} {} at http://{address} (read http://{address}/docs)", release.name, release.version);
-    std::io::stdout().flush().context("standard output")
+    let (bearer, query) = if keyed { (" -H 'authorization: Bearer YOUR_KEY'", "?key=YOUR_KEY") } else { ("", "") };
+    let greeting = format!(
+        "Palisade serves {name} {version} at http://{address} (read http://{address}/docs). Ctrl-C stops it.
+
+  curl -s http://{address}/v1/moderate{bearer} -d '{{\"texts\": [\"Thank you.\", \"You are an idiot.\"]}}'
+  curl -s http://{address}/v1/moderations{bearer} -d '{{\"input\": \"You are an idiot.\"}}'
+  curl -s 'http://{address}/v1alpha1/comments:analyze{query}' \\
+    -d '{{\"comment\": {{\"text\": \"You are an idiot.\"}}, \"requestedAttributes\": {{\"TOXICITY\": {{}}}}}}'
+
+",
+        name = release.name,
+        version = release.version,
+    );
+    let mut out = std::io::stdout().lock();
+    // Whoever started the server need not read this.
+    let _ = out.write_all(greeting.as_bytes()).and_then(|()| out.flush());
+    Ok(())
 }
 
 impl Arguments {

@@ -34,7 +34,7 @@ use crate::{Runtime, artefact, cache};
 /// The interface that an endpoint gives.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2";
 /// Largest linear memory of an instance: a body, its JSON, the texts, the answer.
-const MEMORY_BYTES_MAX: usize = 128 << 20;
+const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Largest response.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
 
@@ -232,7 +232,7 @@ impl wit::Host for State {
         let started = Instant::now();
         let count = texts.len();
         let options = crate::bindings::Options { labels: options.labels, spans: options.spans };
-        let span = tracing::info_span!(target: "palisade_host::serve", "classify", texts = count);
+        let span = tracing::info_span!(target: "palisade_host::serve", "classify", texts = i64::try_from(count).unwrap_or(i64::MAX));
         let classifiers = self.shared.classifiers.clone();
         let outcome = classifiers.classify(texts, options, &mut self.admitted).instrument(span).await;
         if let Ok(mut facts) = self.facts.lock() {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN};
-use hyper::{Request, Response};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::{HeaderMap, Request, Response};
 use palisade_protocols::{Failure, Protocol, Route, cors, http};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
@@ -23,6 +23,9 @@ use super::endpoint::{Facts, plain};
 use super::metrics::{ReasonLabels, RequestLabels, RouteLabels};
 use super::{Shared, telemetry};
 
+/// Longest time, and most bytes, that are read of a body which is refused.
+const DISCARD_MS_MAX: u64 = 3_000;
+const DISCARD_BYTES_MAX: usize = 64 << 20;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers one request. Never fails: the client always gets an answer.
@@ -36,6 +39,9 @@ pub(super) async fn answer(
         ("GET" | "HEAD", "/readyz") if shared.is_draining() => text(503, "draining\n"),
         ("GET" | "HEAD", "/readyz") => text(200, "ready\n"),
         ("GET" | "HEAD", "/metrics") => metrics(&shared),
+        (_, "/healthz" | "/readyz" | "/metrics") => {
+            plain(Failure::MethodNotAllowed { allow: "GET, HEAD" }.response(Protocol::Palisade))
+        }
         _ => serve(&shared, local, request).await,
     };
     if shared.is_draining() {
@@ -60,7 +66,7 @@ async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incomin
     let started = Instant::now();
     let (method, target) = (request.method().clone(), request.uri().path().to_owned());
     let path = http::decode(&target, false);
-    let (route, protocol) = match Route::of(method.as_str(), path.clone()) {
+    let (route, protocol) = match Route::of(method.as_str(), shared.settings.local_path(&path)) {
         Ok(route) => (route.name(), route.protocol()),
         Err((protocol, _)) => ("other", protocol),
     };
@@ -95,8 +101,8 @@ async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incomin
         shared.metrics.failures.get_or_create(&ReasonLabels { reason: failure.name() }).inc();
     }
     let facts = facts.lock().map(|facts| facts.clone()).unwrap_or_default();
-    span.record("http.response.status_code", status);
-    span.record("texts", facts.texts);
+    span.record("http.response.status_code", i64::from(status));
+    span.record("texts", i64::try_from(facts.texts).unwrap_or(i64::MAX));
     let release = &shared.classifiers.description.release;
     tracing::info!(
         target: "palisade_host::serve",
@@ -145,8 +151,8 @@ async fn endpoint(
     id: &str,
     facts: &Arc<Mutex<Facts>>,
 ) -> Result<Response<Bytes>, Failure> {
-    let (mut parts, body) = request.into_parts();
-    let (body, _memory) = read(shared, body).await?;
+    let (mut parts, mut body) = request.into_parts();
+    let (body, _memory) = read(shared, &mut body, &parts.headers).await?;
     let _place = shared.instances.clone().try_acquire_owned().map_err(|_| Failure::Overloaded {
         limit: format!("{} instances work already", shared.instances_max),
         retry_after_s: 1,
@@ -167,40 +173,63 @@ async fn endpoint(
 }
 
 /// A body within the limits of bytes and time, and its share of the memory for all bodies.
-async fn read(shared: &Arc<Shared>, body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
-    let limits = &shared.limits;
-    let too_large = || Failure::BodyTooLarge { limit: limits.body_bytes_max };
-    if body.size_hint().lower() > limits.body_bytes_max as u64 {
-        return Err(too_large());
-    }
-    let reading = async {
-        let mut body = body;
-        let mut bytes = Vec::new();
-        let mut memory: Option<OwnedSemaphorePermit> = None;
-        while let Some(frame) = body.frame().await {
-            // The client has gone, or sends what is no body; there may be no one left to read this.
-            let frame = frame.map_err(|_| Failure::BodyTimeout { limit_ms: limits.body_ms_max })?;
-            let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > limits.body_bytes_max {
-                return Err(too_large());
-            }
-            // Only what has arrived counts, so that slow clients do not use up the memory that they only announce.
-            let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            let share = shared.body_memory.clone().try_acquire_many_owned(length).map_err(|_| Failure::Overloaded {
-                limit: format!("{} MiB of bodies are being read", super::BODIES_BYTES_MAX >> 20),
-                retry_after_s: 1,
-            })?;
-            match &mut memory {
-                Some(memory) => memory.merge(share),
-                None => memory = Some(share),
-            }
-            bytes.extend_from_slice(&data);
-        }
-        Ok((Bytes::from(bytes), memory))
+async fn read(
+    shared: &Arc<Shared>,
+    body: &mut Incoming,
+    headers: &HeaderMap,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
+    let limit_ms = shared.limits.body_ms_max;
+    let read = if body.size_hint().lower() > shared.limits.body_bytes_max as u64 {
+        Err(Failure::BodyTooLarge { limit: shared.limits.body_bytes_max })
+    } else {
+        let read = tokio::time::timeout(Duration::from_millis(limit_ms), read_frames(shared, body)).await;
+        read.unwrap_or(Err(Failure::BodyTimeout { limit_ms }))
     };
-    let limit_ms = limits.body_ms_max;
-    let read = tokio::time::timeout(Duration::from_millis(limit_ms), reading).await;
-    read.map_err(|_| Failure::BodyTimeout { limit_ms })?
+    // A client that is still sending when the connection closes may never see why. One that waits to be asked is not asked.
+    if matches!(read, Err(Failure::BodyTooLarge { .. } | Failure::Overloaded { .. })) && !headers.contains_key(EXPECT) {
+        let _ = tokio::time::timeout(Duration::from_millis(DISCARD_MS_MAX), discard(body)).await;
+    }
+    read
+}
+
+async fn read_frames(
+    shared: &Arc<Shared>,
+    body: &mut Incoming,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
+    let limit = shared.limits.body_bytes_max;
+    let mut bytes = Vec::new();
+    let mut memory: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        // The client may have gone; then there is no one left to read this.
+        let frame = frame.map_err(|_| Failure::BodyBroken)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            return Err(Failure::BodyTooLarge { limit });
+        }
+        // Only what has arrived counts, so that slow clients do not use up the memory that they only announce.
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let share = shared.body_memory.clone().try_acquire_many_owned(length).map_err(|_| Failure::Overloaded {
+            limit: format!("{} MiB of bodies are at work", super::BODIES_BYTES_MAX >> 20),
+            retry_after_s: 1,
+        })?;
+        match &mut memory {
+            Some(memory) => memory.merge(share),
+            None => memory = Some(share),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((Bytes::from(bytes), memory))
+}
+
+/// Reads what is left of a body, within bounds, and forgets it.
+async fn discard(body: &mut Incoming) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > DISCARD_BYTES_MAX {
+            return;
+        }
+    }
 }
 
 /// The host's refusal, in the protocol's words.
@@ -210,10 +239,13 @@ fn refuse(shared: &Shared, protocol: Protocol, failure: &Failure, origin: Option
     }
     let mut response = failure.response(protocol);
     cors::apply(&mut response, origin, &shared.settings);
-    let closes = matches!(failure, Failure::BodyTooLarge { .. } | Failure::BodyTimeout { .. });
+    // The rest of a body that was not read to its end would be taken for the next request.
+    let closes = matches!(
+        failure,
+        Failure::BodyTooLarge { .. } | Failure::BodyTimeout { .. } | Failure::BodyBroken | Failure::Overloaded { .. }
+    );
     let mut response = plain(response);
     if closes {
-        // The rest of the body is not read.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

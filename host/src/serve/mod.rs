@@ -34,13 +34,15 @@ pub use classifiers::QueueLimits;
 use crate::bindings::Description;
 use crate::{Loaded, Runtime};
 
-/// Memory for all bodies that are being read or answered.
-pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
+/// All bodies that are being read or answered. In the component and on the way there a body is held several times over, so the
+/// memory that it takes is about eight times this.
+pub(crate) const BODIES_BYTES_MAX: usize = 64 << 20;
 /// Longest wait for a request's head, and between two requests of a connection.
 const HEAD_MS_MAX: u64 = 10_000;
 /// Longest time in which a client takes nothing of its answer.
 const WRITE_MS_MAX: u64 = 10_000;
-/// After SIGTERM, time in which answers ask their clients to close, before the door is shut.
+/// After SIGTERM, time in which answers ask their clients to close, before the door is shut; and after that, time for requests on
+/// their way.
 const CLOSING_MS: u64 = 500;
 
 /// What the server is to do; see `palisade serve --help`.
@@ -170,19 +172,38 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, 
             }
         }
     }
-    // What the system has accepted for us already is ours to answer.
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await {
-        take(shared, &connections, &graceful, stream, local);
-    }
-    drop(listener);
-    let patience = Duration::from_millis(shared.limits.drain_ms_max);
+    shut(shared, &connections, &graceful, listener, local);
+    let limit_ms = shared.limits.drain_ms_max;
+    let drained = async {
+        // hyper closes a connection at once whose first request it has not begun to read.
+        tokio::time::sleep(Duration::from_millis(CLOSING_MS)).await;
+        graceful.shutdown().await;
+    };
     tokio::select! {
-        () = graceful.shutdown() => tracing::info!(target: "palisade_host::serve", "stopped: everything was answered"),
-        () = tokio::time::sleep(patience) => {
-            let limit_ms = shared.limits.drain_ms_max;
+        () = drained => tracing::info!(target: "palisade_host::serve", "stopped: everything was answered"),
+        () = tokio::time::sleep(Duration::from_millis(limit_ms)) => {
             tracing::warn!(target: "palisade_host::serve", limit_ms, "stopped: drain-ms-max is over, connections are cut");
         }
         () = stop.wait() => tracing::warn!(target: "palisade_host::serve", "stopped at the second signal: connections are cut"),
+    }
+}
+
+/// Shuts the door behind the connections that the system has accepted for us already: they are ours to answer.
+fn shut(
+    shared: &Arc<Shared>,
+    connections: &Arc<Semaphore>,
+    graceful: &GracefulShutdown,
+    listener: TcpListener,
+    local: SocketAddr,
+) {
+    let Ok(listener) = listener.into_std() else { return };
+    // Taking is quicker than connecting, so this ends; the bound is for certainty.
+    for _ in 0..shared.limits.connections_max {
+        let Ok((stream, _)) = listener.accept() else { return };
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            take(shared, connections, graceful, stream, local);
+        }
     }
 }
 

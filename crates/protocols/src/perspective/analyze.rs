@@ -22,7 +22,7 @@ pub(super) fn answer(fields: Object<'_>, backend: &mut impl Backend) -> Result<V
     let spans_wanted = fields.boolean("spanAnnotations").map_err(wrong)?;
     fields.boolean("doNotStore").map_err(wrong)?; // nothing is stored here in any case
     let client_token = fields.identifier("clientToken").map_err(wrong)?;
-    let requested: Vec<String> = fields.strings("languages").map_err(wrong)?.into_iter().map(str::to_owned).collect();
+    let requested: Vec<String> = super::languages(fields)?;
 
     let description = backend.describe()?;
     let attributes = attributes(fields, &description)?;

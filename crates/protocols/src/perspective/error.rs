@@ -12,6 +12,8 @@ pub struct Error {
     status: &'static str,
     message: String,
     details: Vec<Value>,
+    /// What it comes of, where that is not the request itself.
+    failure: Option<Failure>,
 }
 
 const ERROR_TYPE: &str = "type.googleapis.com/google.commentanalyzer.v1alpha1.Error";
@@ -19,7 +21,7 @@ const SERVICE: &str = "commentanalyzer.googleapis.com";
 
 impl Error {
     fn new(code: u16, status: &'static str, message: &str, details: Vec<Value>) -> Self {
-        Self { code, status, message: message.to_owned(), details }
+        Self { code, status, message: message.to_owned(), details, failure: None }
     }
 
     /// 400 without details.
@@ -87,51 +89,60 @@ impl Error {
             fields.insert("details".into(), self.details.clone().into());
         }
         let body = serde_json::to_vec_pretty(&json!({"error": error})).unwrap_or_default();
-        Response::new(self.code, super::JSON, body)
+        let response = Response::new(self.code, super::JSON, body);
+        match &self.failure {
+            Some(failure) => failure.mark(response),
+            None => response,
+        }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let said = failure.to_string();
-        match failure {
-            Failure::MissingKey => Self::new(
-                403,
-                "PERMISSION_DENIED",
-                "Method doesn't allow unregistered callers (callers without established identity). Please use API Key \
+        Self { failure: Some(failure.clone()), ..worded(&failure) }
+    }
+}
+
+/// The failure in Google's words.
+fn worded(failure: &Failure) -> Error {
+    let said = failure.to_string();
+    match failure {
+        Failure::MissingKey => Error::new(
+            403,
+            "PERMISSION_DENIED",
+            "Method doesn't allow unregistered callers (callers without established identity). Please use API Key \
                  or other form of API consumer identity to call this API.",
-                Vec::new(),
-            ),
-            Failure::UnknownKey => {
-                let details = json!({
-                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                    "reason": "API_KEY_INVALID",
-                    "domain": "googleapis.com",
-                    "metadata": {"service": SERVICE},
-                });
-                Self::new(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", vec![details])
-            }
-            Failure::RateLimited { requests_per_minute, .. } => quota(requests_per_minute),
-            Failure::NotFound => Self::new(404, "NOT_FOUND", &said, Vec::new()),
-            Failure::MethodNotAllowed { .. } => Self::new(405, "UNIMPLEMENTED", &said, Vec::new()),
-            Failure::BodyTooLarge { limit } => {
-                let message = format!("Request payload size exceeds the limit: {limit} bytes.");
-                Self::new(413, "INVALID_ARGUMENT", &message, Vec::new())
-            }
-            Failure::ContentEncoding | Failure::BodyTimeout { .. } => {
-                Self::new(failure.status(), "INVALID_ARGUMENT", &said, Vec::new())
-            }
-            Failure::Overloaded { .. } | Failure::Unavailable(_) => {
-                let message = format!("The service is currently unavailable. ({said})");
-                Self::new(503, "UNAVAILABLE", &message, Vec::new())
-            }
-            Failure::Deadline { .. } => {
-                let message = format!("Deadline expired before operation could complete. ({said})");
-                Self::new(504, "DEADLINE_EXCEEDED", &message, Vec::new())
-            }
-            Failure::Misconfigured(_) | Failure::Fault(_) => {
-                Self::new(500, "INTERNAL", &format!("Internal error encountered. ({said})"), Vec::new())
-            }
+            Vec::new(),
+        ),
+        Failure::UnknownKey => {
+            let details = json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "API_KEY_INVALID",
+                "domain": "googleapis.com",
+                "metadata": {"service": SERVICE},
+            });
+            Error::new(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", vec![details])
+        }
+        Failure::RateLimited { requests_per_minute, .. } => quota(*requests_per_minute),
+        Failure::NotFound => Error::new(404, "NOT_FOUND", &said, Vec::new()),
+        Failure::MethodNotAllowed { .. } => Error::new(405, "UNIMPLEMENTED", &said, Vec::new()),
+        Failure::BodyTooLarge { limit } => {
+            let message = format!("Request payload size exceeds the limit: {limit} bytes.");
+            Error::new(413, "INVALID_ARGUMENT", &message, Vec::new())
+        }
+        Failure::ContentEncoding | Failure::BodyBroken | Failure::BodyTimeout { .. } => {
+            Error::new(failure.status(), "INVALID_ARGUMENT", &said, Vec::new())
+        }
+        Failure::Overloaded { .. } | Failure::Unavailable(_) => {
+            let message = format!("The service is currently unavailable. ({said})");
+            Error::new(503, "UNAVAILABLE", &message, Vec::new())
+        }
+        Failure::Deadline { .. } => {
+            let message = format!("Deadline expired before operation could complete. ({said})");
+            Error::new(504, "DEADLINE_EXCEEDED", &message, Vec::new())
+        }
+        Failure::Misconfigured(_) | Failure::Fault(_) => {
+            Error::new(500, "INTERNAL", &format!("Internal error encountered. ({said})"), Vec::new())
         }
     }
 }

@@ -42,7 +42,7 @@ fn admitted(
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(crate::Failure::ContentEncoding.into());
     }
-    let body = json::parse(request.body).map_err(|e| Error::malformed(&e))?;
+    let body: Value = json::parse(request.body).map_err(|e| Error::malformed(&e.into()))?;
     let fields = Object::of(&body, "")
         .map_err(|_| Error::invalid("Invalid JSON payload received. Root element must be a message."))?;
     match route {
@@ -115,6 +115,12 @@ fn score_type(kind: Option<&str>) -> Option<Result<(), String>> {
         other @ ("STD_DEV_SCORE" | "PERCENTILE" | "RAW") => Some(Err(other.to_owned())),
         _ => None,
     }
+}
+
+/// The languages that the client names; an empty name is none.
+fn languages(fields: Object<'_>) -> Result<Vec<String>, Error> {
+    let named = fields.strings("languages").map_err(|e| Error::mismatch(&e))?;
+    Ok(named.into_iter().filter(|language| !language.trim().is_empty()).map(str::to_owned).collect())
 }
 
 /// The languages that a text seems to be in, most likely first. Where there are letters but no telling, the release's own.

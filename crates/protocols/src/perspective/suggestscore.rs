@@ -16,7 +16,7 @@ pub(super) fn answer(fields: Object<'_>, settings: &Settings, backend: &mut impl
     let text = super::comment(fields)?;
     super::check_context(fields)?;
     let scores = scores(fields, text)?;
-    let languages: Vec<String> = fields.strings("languages").map_err(wrong)?.into_iter().map(str::to_owned).collect();
+    let languages = super::languages(fields)?;
     let mut suggestion = Suggestion {
         id: String::new(),
         text: text.to_owned(),
