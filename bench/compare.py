@@ -114,18 +114,22 @@ def install(source: Path, folder: Path, steps: list[tuple[str, list[str | Path]]
     stamp.write_text(sha256(source))
 
 
+def virtual_environment(folder: Path, requirements: Path) -> Path:
+    """Makes a virtual environment of what ``requirements`` names, and gives its Python."""
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    create = [sys.executable, "-m", "venv", "--clear", folder]
+    fill = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements]
+    create_with = "creating a virtual environment (with Python's `venv` and `ensurepip`)"
+    install(requirements, folder, [(create_with, create), (f"installing {requirements.relative_to(ROOT)}", fill)])
+    return python
+
+
 def prepare() -> Path:
     """Installs the peers, and gives the Python that has onnxruntime."""
     install(
         NODE_PEER / "package-lock.json", NODE_PEER / "node_modules", [("installing onnxruntime-web", ["npm", "ci"])]
     )
-    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    requirements = PYTHON_PEER / "requirements.txt"
-    create = [sys.executable, "-m", "venv", "--clear", VENV]
-    fill = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements]
-    create_with = "creating a virtual environment (with Python's `venv` and `ensurepip`)"
-    install(requirements, VENV, [(create_with, create), ("installing onnxruntime", fill)])
-    return python
+    return virtual_environment(VENV, PYTHON_PEER / "requirements.txt")
 
 
 def start(worker: Path, release: Path, workers: dict[str, Worker]) -> dict[str, Any]:
