@@ -16,12 +16,13 @@ use anyhow::Result;
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  demo        build everything, bake the shipped model, moderate the sample comments
+  demo        build everything, bake the shipped model, moderate the sample comments, serve on localhost
   component   build the engine and bake the shipped model beside `palisade`
   test        every check that CI runs
   tidy        the checks of the tree alone: arrows between crates, imports, sizes
   cases       write the golden cases' scores anew (look at the difference before you commit it)
   bench       compare speed with onnxruntime, native and in Node; `bench --short` for a quick look
+  load        compare the endpoint under load with FastAPI and onnxruntime; `load --short` for a quick look
 ";
 
 fn main() -> ExitCode {
@@ -45,12 +46,13 @@ fn main() -> ExitCode {
 
 fn run(command: &str, rest: &[String]) -> Result<bool> {
     match command {
-        "demo" => demo::run_demo()?,
+        "demo" => demo::run_demo(rest)?,
         "component" => drop(component::build()?),
         "test" => test::run_all()?,
         "tidy" => tidy::run()?,
         "cases" => cases::write()?,
         "bench" => test::bench(rest)?,
+        "load" => test::load(&component::build()?, rest)?,
         "help" | "--help" | "-h" => print!("{HELP}"),
         _ => return Ok(false),
     }

@@ -64,6 +64,8 @@ pub(crate) fn run_all() -> Result<()> {
 
     run(command(&cargo, &["test", "--locked", "--release"]).args(component::native()))?;
     node(&built)?;
+    run(command("python3", &["conformance/clients/run.py", "--palisade"]).arg(&built.palisade))?;
+    load(&built, &["--short".to_owned()])?; // that both servers answer alike, and that the comparison runs
     compare(&built, &["--short".to_owned()]) // scores against onnxruntime's, and that the comparison runs
 }
 
@@ -93,6 +95,11 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let built = component::build()?;
     run(&mut command(&cargo(), &["build", "--locked", "--release", "--package", "palisade-bench"]))?;
     compare(&built, arguments)
+}
+
+/// The comparison of the endpoint under load.
+pub(crate) fn load(built: &Built, arguments: &[String]) -> Result<()> {
+    run(command("python3", &["bench/load.py", "--palisade"]).arg(&built.palisade).args(arguments))
 }
 
 fn compare(built: &Built, arguments: &[String]) -> Result<()> {

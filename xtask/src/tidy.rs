@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("palisade-core", &[]),
     ("palisade-evaluation", &[]),
     ("palisade-classifier", &["palisade-core"]),
-    ("palisade-protocols", &[]),
+    ("palisade-protocols", &["palisade-core"]), // for its tests alone,
     ("palisade-edge", &["palisade-protocols"]),
     ("palisade-misbehaving", &[]),
     ("palisade-spin-services", &[]),
