@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::shell::{command, metadata, output, root};
@@ -66,29 +66,29 @@ fn arrows(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Each crate against `deny.toml`: it must not be banned, and its licence must be allowed.
+/// Each crate against `deny.toml`: it must not be banned, and its licence must be allowed, to all or to it alone.
 fn denied(metadata: &Value, problems: &mut Vec<String>) -> Result<()> {
-    let deny = std::fs::read_to_string(root().join("deny.toml")).context("deny.toml")?;
-    let licences = quoted(&deny, "\nallow = [").context("deny.toml allows no licences")?;
-    let banned: Vec<&str> = deny.split("crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let deny: toml::Table = std::fs::read_to_string(root().join("deny.toml"))?.parse().context("deny.toml")?;
+    let deny = serde_json::to_value(deny)?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let licences = list(&deny["licenses"]["allow"]);
+    let exceptions = list(&deny["licenses"]["exceptions"]);
+    let banned = list(&deny["bans"]["deny"]);
+    ensure!(!licences.is_empty() && !banned.is_empty(), "deny.toml allows no licences, or bans nothing");
     for package in packages(metadata)? {
         let name = package["name"].as_str().unwrap_or_default();
-        if banned.contains(&name) {
+        if banned.iter().any(|ban| ban["crate"] == name) {
             problems.push(format!("{name} is in the tree, and deny.toml bans it; `cargo tree -i {name}` tells why"));
         }
         let expression = package["license"].as_str().unwrap_or("none").replace(['(', ')'], "").replace('/', " OR ");
-        let allowed = |part: &str| part.split(" OR ").any(|licence| licences.contains(&licence.trim()));
-        if !expression.split(" AND ").all(allowed) {
+        let own = exceptions.iter().filter(|exception| exception["crate"] == name);
+        let own: Vec<Value> = own.flat_map(|exception| list(&exception["allow"])).collect();
+        let is_allowed = |licence: &str| licences.iter().chain(&own).any(|allowed| allowed == licence.trim());
+        if !expression.split(" AND ").all(|part| part.split(" OR ").any(is_allowed)) {
             problems.push(format!("{name} has the licence {expression}, which deny.toml does not allow"));
         }
     }
     Ok(())
-}
-
-/// The quoted strings between `head` and the next closing bracket.
-fn quoted<'a>(text: &'a str, head: &str) -> Option<Vec<&'a str>> {
-    let list = text.split_once(head)?.1.split_once(']')?.0;
-    Some(list.split('"').skip(1).step_by(2).collect())
 }
 
 fn sizes(problems: &mut Vec<String>) -> Result<()> {
