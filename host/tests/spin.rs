@@ -310,12 +310,12 @@ async fn spin_and_serve_answer_with_the_same_bytes() {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", server.address);
         let mut request = hyper::Request::builder().method(method).uri(path).header("host", server.address.to_string());
         for (name, value) in &headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([*name, ": ", *value, "\r\n"]);
             request = request.header(*name, *value);
         }
         // Spin adds these.
         request = request.header("spin-path-info", path).header("spin-client-addr", "127.0.0.1:1");
-        head += &format!("content-length: {}\r\n\r\n", body.len());
+        head.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n"]);
         let of_serve = server.send(&[head.as_bytes(), body.as_bytes()].concat());
         let of_spin = app.answer(request.body(Full::new(Bytes::from(body))).unwrap()).await;
         assert!(of_serve.status < 500, "{method} {path}: {}", of_serve.text());

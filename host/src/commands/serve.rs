@@ -156,7 +156,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
 }
 
 /// Says on standard output where the server is and how to ask it.
-fn greet(mut address: SocketAddr, description: &Description, keyed: bool) -> Result<()> {
+fn greet(mut address: SocketAddr, description: &Description, keyed: bool) {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
@@ -177,7 +177,6 @@ fn greet(mut address: SocketAddr, description: &Description, keyed: bool) -> Res
     let mut out = std::io::stdout().lock();
     // Whoever started the server need not read this.
     let _ = out.write_all(greeting.as_bytes()).and_then(|()| out.flush());
-    Ok(())
 }
 
 impl Arguments {

@@ -109,7 +109,7 @@ pub async fn serve(
     loaded: Loaded,
     description: Description,
     options: &Options,
-    ready: impl FnOnce(SocketAddr) -> Result<()>,
+    ready: impl FnOnce(SocketAddr),
 ) -> Result<()> {
     let limits = options.limits;
     let settings = Settings::from_environment(options.environment.clone())?;
@@ -139,7 +139,7 @@ pub async fn serve(
     let listener = listener.with_context(|| format!("cannot listen on {}; choose another --listen", options.listen))?;
     let local = listener.local_addr().context("the listening address")?;
     let mut stop = Stop::new()?;
-    ready(local)?;
+    ready(local);
     accept(&shared, listener, local, &mut stop).await;
     if let Some(feedback) = &shared.feedback {
         feedback.close().await;
