@@ -257,7 +257,6 @@ fn hardly_any_english_comment_is_taken_for_another_language() {
             others += 1;
         }
     }
-    println!("{others} of {texts} comments are taken for another language");
     assert!(texts > 10_000 && others * 1000 < texts, "{others} of {texts}");
 }
 
