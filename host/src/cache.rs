@@ -155,7 +155,7 @@ mod tests {
         let start = SystemTime::now();
         let compiled = |age: usize| format!("{}-{:016x}.cwasm", "a".repeat(64), age);
         let others = ["notes.cwasm".to_owned(), format!("{UNFINISHED}new"), format!("{UNFINISHED}old")];
-        for (age, name) in (0..6).map(compiled).chain(others).enumerate() {
+        for (age, name) in (0..FILES_MAX + 2).map(compiled).chain(others).enumerate() {
             let hours = if name.ends_with("new") { 0 } else { age as u64 };
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
             file.set_modified(start - Duration::from_hours(hours)).unwrap();
@@ -164,7 +164,7 @@ mod tests {
         let left = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let mut left: Vec<String> = left.collect();
         left.sort();
-        let mut expected: Vec<String> = (0..4).map(compiled).collect();
+        let mut expected: Vec<String> = (0..FILES_MAX).map(compiled).collect();
         expected.extend(["notes.cwasm".to_owned(), format!("{UNFINISHED}new")]);
         expected.sort();
         assert_eq!(left, expected);

@@ -425,10 +425,14 @@ fn help_names_every_command() {
     Usage: palisade <COMMAND>
 
     Commands:
+      serve     Serve the HTTP endpoint: Perspective, OpenAI moderations, and Palisade's own protocol
       classify  Score texts
       eval      Measure a release against labelled texts
       inspect   Show what an artefact is: contract, imports, release, sizes
       bake      Make an artefact out of a release
+      policy    Check a file of policies
+      key       Make API keys
+      feedback  Read the feedback that `serve` has kept
       help      Print this message or the help of the given subcommand(s)
 
     Options:
@@ -438,4 +442,45 @@ fn help_names_every_command() {
       -V, --version
               Print version
     ");
+}
+
+#[test]
+fn policies_are_checked_with_line_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policies.toml");
+    let file = file.to_str().unwrap();
+    fs::write(file, "[policies.forum]\nreview = { TOXICITY = 0.7 }\n").unwrap();
+    let right = palisade(&["policy", "check", file]);
+    assert_eq!(right.status, 0, "{}", right.stderr);
+    assert!(
+        right.stdout.contains("right for english-toxicity") && right.stdout.contains("default, forum"),
+        "{}",
+        right.stdout
+    );
+
+    fs::write(file, "[policies.forum]\nreview = { TOXICITY = 0.7, RUDENESS = 0.5 }\n").unwrap();
+    let wrong = palisade(&["policy", "check", file]);
+    assert_eq!(wrong.status, 1);
+    assert!(wrong.stderr.contains("line 2 column 28: the release has no label RUDENESS"), "{}", wrong.stderr);
+    assert_eq!(palisade(&["policy", "check", "no-such-file"]).status, 2);
+
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/policies.toml");
+    let example = palisade(&["policy", "check", example]);
+    assert_eq!(example.status, 0, "{}", example.stderr);
+}
+
+#[test]
+fn a_new_key_is_shown_once_and_its_entry_is_the_hash_of_it() {
+    let new = palisade(&["key", "new", "co\"ral", "--requests-per-minute", "60"]);
+    assert_eq!(new.status, 0, "{}", new.stderr);
+    let key = new.stderr.split_whitespace().find(|word| word.starts_with("palisade-")).unwrap();
+    assert!(!new.stdout.contains(key));
+    let again =
+        palisade_reading(format!("{key}\n").as_bytes(), &["key", "hash", "co\"ral", "--requests-per-minute", "60"]);
+    assert_eq!(again.stdout, new.stdout);
+    assert!(new.stdout.starts_with("[[key]]\nname = \"co\\\"ral\"\nsha256 = \""), "{}", new.stdout);
+    assert!(new.stdout.ends_with("requests-per-minute = 60\n"), "{}", new.stdout);
+    let short = palisade_reading(b"secret", &["key", "hash", "coral"]);
+    assert_eq!(short.status, 2);
+    assert!(short.stderr.contains("could be guessed") && !short.stderr.contains("secret"), "{}", short.stderr);
 }

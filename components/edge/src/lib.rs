@@ -20,7 +20,7 @@ use bindings::wasi::http::types::{
 };
 use bindings::wasi::io::streams::StreamError;
 use palisade_protocols::backend::{Backend, Description, Label, Release, Scored, Span, Suggestion};
-use palisade_protocols::{Failure, Protocol, Request, Response, Settings, answer};
+use palisade_protocols::{Failure, Request, Response, Settings, answer, refuse};
 
 /// Bytes that one read may bring.
 const READ_BYTES: u64 = 64 << 10;
@@ -36,24 +36,21 @@ impl Guest for Component {
     }
 }
 
-fn respond(request: &IncomingRequest) -> Response {
-    let target = request.path_with_query().unwrap_or_else(|| "/".into());
-    let path = target.split('?').next().unwrap_or_default();
+fn respond(incoming: &IncomingRequest) -> Response {
+    let (method, headers) = (method(incoming.method()), headers(incoming));
+    let target = incoming.path_with_query().unwrap_or_else(|| "/".into());
+    let authority = incoming.authority().unwrap_or_default();
+    let scheme = if matches!(incoming.scheme(), Some(Scheme::Https)) { "https" } else { "http" };
+    let request =
+        Request { method: &method, target: &target, scheme, authority: &authority, headers: &headers, body: &[] };
     let settings = match Settings::from_environment(environment::get_environment()) {
         Ok(settings) => settings,
-        Err(failure) => return failure.response(Protocol::of(path)),
+        Err(failure) => return refuse(&request, &Settings::default(), &failure),
     };
-    let headers = headers(request);
-    let body = match body(request, &headers, settings.body_bytes_max) {
-        Ok(body) => body,
-        Err(failure) => return failure.response(Protocol::of(path)),
-    };
-    let method = method(request.method());
-    let authority = request.authority().unwrap_or_default();
-    let scheme = if matches!(request.scheme(), Some(Scheme::Https)) { "https" } else { "http" };
-    let request =
-        Request { method: &method, target: &target, scheme, authority: &authority, headers: &headers, body: &body };
-    answer(&request, &settings, &mut Imports)
+    match body(incoming, &headers, settings.body_bytes_max) {
+        Ok(body) => answer(&Request { body: &body, ..request }, &settings, &mut Imports),
+        Err(failure) => refuse(&request, &settings, &failure),
+    }
 }
 
 fn method(method: Method) -> String {
@@ -90,9 +87,7 @@ fn body(request: &IncomingRequest, headers: &[(String, String)], limit: usize) -
         match stream.blocking_read(READ_BYTES) {
             Ok(bytes) => body.extend(bytes),
             Err(StreamError::Closed) => return Ok(body),
-            Err(StreamError::LastOperationFailed(error)) => {
-                return Err(Failure::Fault(format!("the body broke off: {}", error.to_debug_string())));
-            }
+            Err(StreamError::LastOperationFailed(_)) => return Err(Failure::BodyBroken),
         }
         if body.len() > limit {
             return Err(Failure::BodyTooLarge { limit });

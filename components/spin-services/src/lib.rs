@@ -25,9 +25,8 @@ impl access::Guest for Component {
         let hashes = match variables::get(KEYS) {
             Ok(hashes) => hashes,
             Err(variables::Error::Undefined(_)) => String::new(),
-            Err(error) => {
-                return Err(access::Refusal::Unavailable(format!("the variable {KEYS} cannot be read: {error}")));
-            }
+            // The provider's own words may hold what is none of the client's business.
+            Err(_) => return Err(access::Refusal::Unavailable(format!("the variable {KEYS} cannot be read"))),
         };
         let mut hashes =
             hashes.split(|c: char| c == ',' || c.is_whitespace()).filter(|hash| !hash.is_empty()).peekable();
@@ -41,7 +40,7 @@ impl access::Guest for Component {
 
 impl feedback::Guest for Component {
     fn keep(suggestion: feedback::Suggestion) -> Result<bool, String> {
-        let unavailable = |error: key_value::Error| format!("Spin's key-value store: {error}");
+        let unavailable = |_: key_value::Error| "Spin's key-value store cannot be used".to_owned();
         let store = key_value::Store::open_default().map_err(unavailable)?;
         let name = format!("{PREFIX}{}", suggestion.id);
         if store.exists(&name).map_err(unavailable)? {

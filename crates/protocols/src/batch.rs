@@ -78,7 +78,7 @@ fn part(bytes: &[u8]) -> Result<Part<'_>, String> {
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/http") {
         return Err("Each part of a batch is application/http.".into());
     }
-    let content_id = find("content-id").filter(|id| id.len() <= 1024);
+    let content_id = find("content-id").filter(|id| id.len() <= 1024 && !id.contains(char::is_control));
     Ok(Part { content_id, message })
 }
 
@@ -98,10 +98,10 @@ fn inner(message: &[u8]) -> Result<Inner<'_>, String> {
     let mut words = std::str::from_utf8(line).map_err(|_| unreadable)?.split_whitespace();
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Err(unreadable.into()) };
     // Some clients give the whole URL.
-    let target = target
-        .find("://")
-        .and_then(|at| target.get(at + 3..))
-        .map_or(target, |rest| rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"));
+    let target = match target.split_once("://").filter(|_| !target.starts_with('/')) {
+        Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"),
+        None => target,
+    };
     let (head, body) = head_and_body(rest);
     let headers = headers(head).ok_or(unreadable)?;
     let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
@@ -116,15 +116,16 @@ fn inner(message: &[u8]) -> Result<Inner<'_>, String> {
 fn call(inner: &Inner<'_>, outer: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
     let mut headers = inner.headers.clone();
     let mut request = Request { method: inner.method, target: inner.target, headers: &[], body: inner.body, ..*outer };
-    let route = match Route::of(request.method, settings.local_path(&request.path())) {
+    let route = match request.route(settings) {
         Ok(route @ (Route::Analyze | Route::SuggestScore)) => route,
         Ok(_) => return Failure::NotFound.response(Protocol::Perspective),
         Err((_, failure)) => return failure.response(Protocol::Perspective),
     };
     // A part without a key of its own has the batch's.
-    let outer_key = outer.query("key").map(std::borrow::Cow::into_owned);
-    if let Some(key) = outer_key.or_else(|| outer.header("x-goog-api-key").or(outer.bearer()).map(str::to_owned)) {
-        headers.push(("x-goog-api-key".into(), key));
+    if perspective::key(&Request { headers: &inner.headers, ..request }).is_none()
+        && let Some(key) = perspective::key(outer)
+    {
+        headers.push(("x-goog-api-key".into(), key.into_owned()));
     }
     request.headers = &headers;
     perspective::answer(route, &request, settings, backend)

@@ -1,6 +1,6 @@
 //! Cross-origin requests: which web pages may read the answers.
 
-use crate::{Request, Response, Settings};
+use crate::{Failure, Request, Response, Settings};
 
 /// Whether pages of this origin may read answers.
 fn allowed<'a>(origin: &'a str, settings: &Settings) -> Option<&'a str> {
@@ -11,22 +11,23 @@ fn allowed<'a>(origin: &'a str, settings: &Settings) -> Option<&'a str> {
     origins.iter().any(|allowed| allowed == origin).then_some(origin)
 }
 
-/// The answer to a browser that asks before it asks; nothing where the request is another one.
-pub fn preflight(request: &Request<'_>, settings: &Settings) -> Option<Response> {
+/// The answer to OPTIONS on what is served: to a browser that asks before it asks, and to whoever else asks what is allowed.
+pub fn options(request: &Request<'_>, settings: &Settings) -> Option<Response> {
     if request.method != "OPTIONS" {
         return None;
     }
-    let mut response = Response { status: 204, headers: Vec::new(), body: Vec::new() };
-    let origin = request.header("origin")?;
-    request.header("access-control-request-method")?;
-    if allowed(origin, settings).is_some() {
+    let Err((_, Failure::MethodNotAllowed { allow })) = request.route(settings) else { return None };
+    let mut response = Response { status: 204, headers: vec![("allow", allow.to_owned())], body: Vec::new() };
+    let origin = request.header("origin");
+    let is_preflight = request.header("access-control-request-method").is_some();
+    if is_preflight && origin.is_some_and(|origin| allowed(origin, settings).is_some()) {
         let wanted = request.header("access-control-request-headers").unwrap_or("authorization, content-type");
         response = response
-            .with("access-control-allow-methods", "GET, HEAD, POST, OPTIONS")
+            .with("access-control-allow-methods", allow)
             .with("access-control-allow-headers", wanted)
             .with("access-control-max-age", "86400");
     }
-    apply(&mut response, Some(origin), settings);
+    apply(&mut response, origin, settings);
     Some(response)
 }
 

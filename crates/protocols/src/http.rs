@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::{Failure, Protocol, Route, Settings};
+
 /// A request, read to its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -23,6 +25,16 @@ impl<'a> Request<'a> {
     /// The path, decoded.
     pub fn path(&self) -> Cow<'a, str> {
         decode(self.target.split(['?', '#']).next().unwrap_or_default(), false)
+    }
+
+    /// What the request asks for, and whose protocol that is.
+    pub fn route(&self, settings: &Settings) -> Result<Route, (Protocol, Failure)> {
+        Route::of(self.method, settings.local_path(&self.path()))
+    }
+
+    /// Whose protocol the client speaks, also where what it asks for is not served.
+    pub fn protocol(&self, settings: &Settings) -> Protocol {
+        self.route(settings).map_or_else(|(protocol, _)| protocol, Route::protocol)
     }
 
     /// The first value of a query parameter, decoded.

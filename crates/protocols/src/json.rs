@@ -1,8 +1,10 @@
 //! JSON as clients send it: where it is broken, and lenient access to what is there.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
-/// Where and why a body is no JSON.
+/// Where and why a body is not what was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at line {line} column {column}")]
 pub struct Malformed {
@@ -12,32 +14,47 @@ pub struct Malformed {
     pub line: usize,
     /// Column in bytes, from 1.
     pub column: usize,
+    /// Whether it is JSON, but of another shape than wanted.
+    pub is_data: bool,
 }
 
 impl From<serde_json::Error> for Malformed {
     fn from(error: serde_json::Error) -> Self {
         let message = error.to_string();
         let problem = message.rsplit_once(" at line ").map_or(message.as_str(), |(problem, _)| problem).to_owned();
-        Self { problem, line: error.line(), column: error.column() }
+        Self { problem, line: error.line(), column: error.column(), is_data: error.is_data() }
     }
+}
+
+/// Line and column, from 1, of an offset into a text; columns count characters.
+pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }
 
 /// Most values in one body. A value in memory takes many times its bytes in the body (`[],` is three).
 pub const VALUES_MAX: usize = 20_000;
 
 /// Parses a body, with or without a byte order mark.
-pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
-    let body = without_mark(body);
-    if count_values(body) > VALUES_MAX {
-        return Err(serde::de::Error::custom(format!("more than {VALUES_MAX} values")));
+///
+/// Half a surrogate pair (`"\ud83d"`, as JavaScript makes it of a text that is cut between the two) is read as U+FFFD: refusing
+/// it would let such a text pass where the client lets through what cannot be scored.
+pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    if let Some(offset) = end_of_values(body) {
+        let before = body.get(..offset).unwrap_or(body);
+        let line = before.split(|byte| *byte == b'\n').count();
+        let column = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().len() + 1;
+        return Err(Malformed { problem: format!("more than {VALUES_MAX} values"), line, column, is_data: false });
     }
-    serde_json::from_slice(body)
+    Ok(serde_json::from_slice(&whole_surrogates(body))?)
 }
 
-/// An upper bound of the values in a body: each but the first follows a comma, a colon or an opening bracket.
-fn count_values(body: &[u8]) -> usize {
+/// Where a body has had [`VALUES_MAX`] values and goes on. Each value but the first follows a comma, a colon or an opening bracket.
+fn end_of_values(body: &[u8]) -> Option<usize> {
     let (mut values, mut in_string, mut escaped) = (1, false, false);
-    for byte in body {
+    for (offset, byte) in body.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
@@ -45,13 +62,40 @@ fn count_values(body: &[u8]) -> usize {
             b',' | b':' | b'[' | b'{' if !in_string => values += 1,
             _ => {}
         }
+        if values > VALUES_MAX {
+            return Some(offset);
+        }
     }
-    values
+    None
 }
 
-/// The body without the byte order mark that some clients put before it.
-fn without_mark(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
+/// The body with each escaped half of a surrogate pair replaced by `\ufffd`, which has the same length.
+fn whole_surrogates(body: &[u8]) -> Cow<'_, [u8]> {
+    let escape = |at: usize| -> Option<u16> {
+        let digits = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut mended = Cow::Borrowed(body);
+    let mut at = 0;
+    while let Some(found) = body.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += found;
+        let Some(unit) = escape(at) else {
+            at += 2; // another escape, of which the second character may be a backslash
+            continue;
+        };
+        let follows = escape(at + 6).is_some_and(|next| (0xDC00..0xE000).contains(&next));
+        match unit {
+            0xD800..0xDC00 if follows => at += 6,
+            0xD800..0xE000 => {
+                if let Some(digits) = mended.to_mut().get_mut(at + 2..at + 6) {
+                    digits.copy_from_slice(b"fffd");
+                }
+            }
+            _ => {}
+        }
+        at += 6;
+    }
+    mended
 }
 
 /// The number that a score's shortest decimal notation says. Answers and thresholds are compared and written in it: 0.7 of the
@@ -184,10 +228,23 @@ mod tests {
 
     #[test]
     fn values_are_counted_outside_of_strings() {
-        assert_eq!(count_values(br#"{"a": "[,{\",", "b": [1, 2]}"#), 6);
         let many = format!("[{}1]", "1,".repeat(VALUES_MAX));
         let error = parse::<Value>(many.as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("more than 20000 values"), "{error}");
-        assert!(parse::<Value>(format!("[\"{}\"]", ",".repeat(100_000)).as_bytes()).is_ok());
+        assert_eq!(error.to_string(), "more than 20000 values at line 1 column 39999");
+        assert!(parse::<Value>(format!("[\"{}\", \"\\\",[\"]", ",".repeat(100_000)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_a_replacement_character() {
+        for (body, text) in [
+            (r#""a\ud83d""#, "a\u{fffd}"),
+            (r#""\uDE00b""#, "\u{fffd}b"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
+            (r#""\\ud83d""#, "\\ud83d"),
+            (r#""\ud83d\u0041""#, "\u{fffd}A"),
+        ] {
+            assert_eq!(parse::<String>(body.as_bytes()).unwrap(), text, "{body}");
+        }
+        parse::<String>(br#""\ud8"#).unwrap_err();
     }
 }

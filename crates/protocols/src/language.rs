@@ -16,9 +16,13 @@ const LETTERS_MIN: usize = 24;
 /// Confidence (whatlang's, 0 to 1) from which a guess counts.
 const CONFIDENCE_MIN: f64 = 0.9;
 
+/// Bytes of a text that are looked at: more makes no guess surer, and takes time.
+const BYTES_MAX: usize = 4096;
+
 /// Detects the language of a text (by trigrams and script; the crate whatlang). A guess that does not count is
 /// [`Detected::Unsure`], so that short and mixed comments are not refused for a language they are not in.
 pub fn detect(text: &str) -> Detected {
+    let text = text.get(..text.floor_char_boundary(BYTES_MAX)).unwrap_or(text);
     let Some(info) = whatlang::detect(text) else { return Detected::Nothing };
     let letters = text.chars().filter(|character| character.is_alphabetic()).take(LETTERS_MIN).count();
     let latin = info.script() == whatlang::Script::Latin;

@@ -29,13 +29,20 @@ pub use http::{Request, Response};
 pub use route::{Protocol, Route};
 pub use settings::Settings;
 
+/// Refuses a request before it is read to its end, in the words of its protocol. Of the request, the body may be missing.
+pub fn refuse(request: &Request<'_>, settings: &Settings, failure: &Failure) -> Response {
+    let mut response = failure.response(request.protocol(settings));
+    cors::apply(&mut response, request.header("origin"), settings);
+    response
+}
+
 /// Answers one request. Never fails: what goes wrong becomes the response that the request's protocol has for it.
 pub fn answer(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
     let origin = request.header("origin");
-    if let Some(preflight) = cors::preflight(request, settings) {
-        return preflight;
+    if let Some(options) = cors::options(request, settings) {
+        return options;
     }
-    let mut response = match Route::of(request.method, settings.local_path(&request.path())) {
+    let mut response = match request.route(settings) {
         Ok(route) => dispatch(route, request, settings, backend),
         Err((protocol, failure)) => failure.response(protocol),
     };
@@ -57,7 +64,7 @@ fn dispatch(route: Route, request: &Request<'_>, settings: &Settings, backend: &
         Route::Moderations => openai::answer(request, settings, backend),
         Route::Coverage => openai::coverage(backend),
         Route::Moderate => moderate::answer(request, settings, backend),
-        Route::Policies => moderate::policies(settings, backend),
+        Route::Policies => moderate::policies(request, settings, backend),
         Route::OpenApi => docs::openapi(request, settings, backend),
         Route::Docs => docs::page(request, settings, backend),
     }

@@ -43,7 +43,7 @@ enum Offsets {
 }
 
 #[derive(Debug, Serialize)]
-struct Result_ {
+struct Judged {
     verdict: Verdict,
     fired: Vec<Fired>,
     scores: Map<String, Value>,
@@ -86,7 +86,7 @@ pub(crate) fn answer(request: &Request<'_>, settings: &Settings, backend: &mut i
 
 fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Result<Response, Refused> {
     let started_ms = backend.now_ms();
-    backend.admit(request.header("x-api-key").or_else(|| request.bearer()))?;
+    backend.admit(key(request))?;
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(Failure::ContentEncoding.into());
     }
@@ -98,7 +98,7 @@ fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backe
 
     let texts: Vec<&str> = wanted.texts.iter().map(String::as_str).collect();
     let scored = backend.classify(&texts, wanted.spans)?;
-    let results: Vec<Result_> =
+    let results: Vec<Judged> =
         texts.iter().zip(scored).map(|(text, scored)| result(text, &scored, &wanted, policy, &description)).collect();
     let latency_ms = ((backend.now_ms() - started_ms) * 1000.0).round() / 1000.0;
     Ok(Response::json(
@@ -116,13 +116,15 @@ fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backe
     ))
 }
 
+fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
+    request.header("x-api-key").filter(|key| !key.is_empty()).or_else(|| request.bearer())
+}
+
 fn parse(request: &Request<'_>) -> Result<Moderate, Refused> {
-    json::parse(request.body).map_err(|error| {
-        let is_data = error.is_data();
-        let Malformed { problem, line, column } = error.into();
-        let members = json!({"line": line, "column": column});
-        let (name, status) = if is_data { ("invalid-request", 422) } else { ("malformed-json", 400) };
-        Refused::Problem(status, name, format!("{problem} at line {line} column {column}"), members)
+    json::parse(request.body).map_err(|error: Malformed| {
+        let members = json!({"line": error.line, "column": error.column});
+        let (name, status) = if error.is_data { ("invalid-request", 422) } else { ("malformed-json", 400) };
+        Refused::Problem(status, name, error.to_string(), members)
     })
 }
 
@@ -146,7 +148,7 @@ fn check_size(wanted: &Moderate, description: &Description) -> Result<(), Refuse
     Ok(())
 }
 
-fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, description: &Description) -> Result_ {
+fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, description: &Description) -> Judged {
     let code = wanted.language.clone().or_else(|| match language::detect(text) {
         language::Detected::Language(code) => Some(code.to_owned()),
         _ => None,
@@ -165,7 +167,7 @@ fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, descr
         };
         scored.spans.iter().map(span).collect()
     });
-    Result_ {
+    Judged {
         verdict: judgement.verdict,
         fired: judgement.fired,
         scores: by_label(&scored.scores, description),
@@ -191,8 +193,9 @@ fn offset(text: &str, bytes: usize, offsets: Offsets) -> usize {
 }
 
 /// Answers `GET /v1/policies`: each policy's thresholds for each label.
-pub(crate) fn policies(settings: &Settings, backend: &mut impl Backend) -> Response {
+pub(crate) fn policies(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
     let mut answer = || -> Result<Response, Failure> {
+        backend.admit(key(request))?;
         let description = backend.describe()?;
         let policies = settings.policies(&description)?;
         let mut all = Map::new();

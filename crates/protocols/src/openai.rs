@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::{Description, Scored};
 use crate::json::{self, Malformed, Mismatch, Object};
-use crate::policy::{self, Policy, Verdict};
-use crate::{Backend, Failure, Request, Response, Settings, language};
+use crate::policy::{self, Policy};
+use crate::{Backend, Failure, Request, Response, Settings};
 
 /// How much of a category the loaded release covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -22,7 +22,7 @@ enum Coverage {
 
 /// Category, the labels whose highest score is its score, and how well they cover it where the release has them.
 const CATEGORIES: &[(&str, &[&str], Coverage)] = &[
-    ("harassment", &["INSULT", "TOXICITY"], Coverage::Yes),
+    ("harassment", &["INSULT", "TOXICITY", "SEVERE_TOXICITY"], Coverage::Yes),
     ("harassment/threatening", &["THREAT"], Coverage::Partly),
     ("hate", &["IDENTITY_ATTACK"], Coverage::Yes),
     ("hate/threatening", &[], Coverage::No),
@@ -54,7 +54,7 @@ fn moderations(request: &Request<'_>, settings: &Settings, backend: &mut impl Ba
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(Failure::ContentEncoding.into());
     }
-    let body: Value = json::parse(request.body).map_err(|e| Error::malformed(&e.into()))?;
+    let body: Value = json::parse(request.body).map_err(|e| Error::malformed(&e))?;
     let fields = Object::of(&body, "").map_err(|_| Error::invalid("The body must be a JSON object.", None, None))?;
     let inputs = inputs(fields)?;
     let description = backend.describe()?;
@@ -151,11 +151,7 @@ fn check_size(texts: &[&str], description: &Description) -> Result<(), Error> {
 
 /// One result, from the scores of one text or of the parts of one message.
 fn result(parts: &[(&str, Scored)], description: &Description, policy: &Policy) -> Value {
-    let speaks = parts.iter().all(|(text, _)| match language::detect(text) {
-        language::Detected::Language(code) => description.speaks(code),
-        _ => true,
-    });
-    let judged: Vec<_> = parts.iter().map(|(_, scored)| policy.judge(None, description, scored, speaks)).collect();
+    let judged: Vec<_> = parts.iter().map(|(_, scored)| policy.judge(None, description, scored, true)).collect();
     let fired = |label: &str| judged.iter().flat_map(|judgement| &judgement.fired).any(|fired| fired.label == label);
     let mut categories = Map::new();
     let mut scores = Map::new();
@@ -170,8 +166,7 @@ fn result(parts: &[(&str, Scored)], description: &Description, policy: &Policy) 
         scores.insert((*category).into(), json!(json::decimal(score)));
         applied.insert((*category).into(), if present.is_empty() { json!([]) } else { json!(["text"]) });
     }
-    let flagged = categories.values().any(|value| value == &Value::Bool(true))
-        || judged.iter().any(|judgement| judgement.verdict > Verdict::Allow);
+    let flagged = categories.values().any(|value| value == &Value::Bool(true));
     json!({
         "flagged": flagged,
         "categories": categories,

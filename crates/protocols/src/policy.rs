@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::backend::{Description, Label, Scored};
-use crate::json::decimal;
+use crate::json::{decimal, line_and_column};
 
 /// What to do with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -178,7 +178,7 @@ impl Policy {
     pub fn thresholds(&self, community: Option<&str>, label: &Label) -> LabelThresholds {
         let of_release = decimal(label.threshold);
         let label = label.name.as_str();
-        let override_ = community.and_then(|name| self.communities.get(name));
+        let of_community = community.and_then(|name| self.communities.get(name));
         let find = |base: &Thresholds, over: Option<&Thresholds>| {
             if let Some(threshold) = over.and_then(|over| over.labels.get(label)) {
                 return *threshold;
@@ -189,8 +189,8 @@ impl Policy {
             base.labels.get(label).copied().unwrap_or(base.release.then_some(of_release))
         };
         LabelThresholds {
-            review: find(&self.review, override_.map(|(review, _)| review)),
-            block: find(&self.block, override_.map(|(_, block)| block)),
+            review: find(&self.review, of_community.map(|(review, _)| review)),
+            block: find(&self.block, of_community.map(|(_, block)| block)),
         }
     }
 
@@ -210,9 +210,7 @@ pub struct LabelThresholds {
 }
 
 fn error_at(text: &str, start: usize, problem: &str) -> PolicyError {
-    let before = text.get(..start).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let (line, column) = line_and_column(text, start);
     PolicyError { line, column, problem: problem.trim().replace('\n', "; ") }
 }
 
@@ -253,11 +251,13 @@ type Problem = (usize, String);
 
 impl PolicyTable {
     fn check(self, labels: Option<&[&str]>) -> Result<Policy, Problem> {
-        let (review, block) = check_pair(self.review, self.block, labels)?;
+        let none = (Thresholds::default(), Thresholds::default());
+        let base = check_pair(self.review, self.block, &none, labels)?;
         let mut communities = BTreeMap::new();
         for (name, table) in self.communities {
-            communities.insert(name, check_pair(table.review, table.block, labels)?);
+            communities.insert(name, check_pair(table.review, table.block, &base, labels)?);
         }
+        let (review, block) = base;
         Ok(Policy {
             review,
             block,
@@ -268,37 +268,37 @@ impl PolicyTable {
     }
 }
 
+/// Checks thresholds, as they are over those of `base`.
 fn check_pair(
     review: Option<ThresholdTable>,
     block: Option<ThresholdTable>,
+    base: &(Thresholds, Thresholds),
     labels: Option<&[&str]>,
 ) -> Result<(Thresholds, Thresholds), Problem> {
-    let review = check_table(review.unwrap_or_default(), None, labels)?;
-    let block = check_table(block.unwrap_or_default(), Some(&review), labels)?;
-    Ok((review, block))
-}
-
-fn check_table(
-    table: ThresholdTable,
-    review: Option<&Thresholds>,
-    labels: Option<&[&str]>,
-) -> Result<Thresholds, Problem> {
-    let mut checked = Thresholds { release: table.release, labels: BTreeMap::new() };
-    for (label, threshold) in table.labels {
-        let start = label.span().start;
-        let label = label.into_inner();
+    let (review, block) = (review.unwrap_or_default(), block.unwrap_or_default());
+    let (own_review, own_block) = (review.thresholds(), block.thresholds());
+    // A wrong order is told at the threshold for blocking, where there is one.
+    for (label, _) in block.labels.iter().chain(&review.labels) {
+        let (start, label) = (label.span().start, label.get_ref());
         if let Some(labels) = labels.filter(|labels| !labels.contains(&label.as_str())) {
             return Err((start, format!("the release has no label {label}; it has {}", labels.join(", "))));
         }
-        let of_review = review.and_then(|review| review.labels.get(&label).copied().flatten());
-        if let (Some(block), Some(review)) = (threshold, of_review)
+        let effective = |own: &Thresholds, base: &Thresholds| own.labels.get(label).or(base.labels.get(label)).copied();
+        let (review, block) = (effective(&own_review, &base.0), effective(&own_block, &base.1));
+        if let (Some(Some(review)), Some(Some(block))) = (review, block)
             && block < review
         {
             return Err((start, format!("{label} blocks from {block}, below the {review} that it is reviewed from")));
         }
-        checked.labels.insert(label, threshold);
     }
-    Ok(checked)
+    Ok((own_review, own_block))
+}
+
+impl ThresholdTable {
+    fn thresholds(&self) -> Thresholds {
+        let labels = self.labels.iter().map(|(label, threshold)| (label.get_ref().clone(), *threshold)).collect();
+        Thresholds { release: self.release, labels }
+    }
 }
 
 impl<'de> Deserialize<'de> for ThresholdTable {
@@ -437,6 +437,12 @@ mod tests {
         refused("[policies.a]\ntruncated = \"hold\"", 2, 13, "`allow`, `review`, `block`");
         refused("[policies.a]\nreview = \"all\"", 2, 10, "\"release\"");
         refused("[policies.a]\nreview = { INSULT = 0.9 }\nblock = { INSULT = 0.8 }", 3, 11, "below the 0.9");
+        refused(
+            "[policies.a]\nreview = { INSULT = 0.9 }\n[policies.a.communities.c]\nblock = { INSULT = 0.5 }",
+            4,
+            11,
+            "below the 0.9",
+        );
         refused("[policies.a]\nx", 2, 2, "expected `=`");
         refused("[policies.a]\nreview = { TOXICITY = 0.7", 2, 26, "");
         refused("[policies.a]\n[policies.a]", 2, 11, "duplicate");

@@ -239,6 +239,49 @@ fn an_unsupported_language_is_refused_by_perspective_and_judged_by_policy() {
     assert_eq!(answer["results"][0]["language"], json!({"code": "fr", "supported": false}));
 }
 
+#[test]
+fn a_request_that_is_refused_for_its_parameters_has_done_nothing() {
+    let body = json!({"comment": {"text": "hi"}, "attributeScores": {"A": {"summaryScore": {"value": 1}}}}).to_string();
+    for parameters in ["alt=xml", "fields=a("] {
+        let mut core = Core::default();
+        let response = send("POST", &format!("{SUGGEST}?{parameters}"), &[], body.as_bytes(), &mut core);
+        assert_eq!((response.status, core.kept.len()), (400, 0), "{parameters}");
+    }
+}
+
+#[test]
+fn a_part_of_a_batch_has_its_own_key_before_the_batchs() {
+    let part = |headers: &str, target: &str, id: &str| {
+        let body = json!({"comment": {"text": "hi"}, "requestedAttributes": {}}).to_string();
+        format!("--x\r\nContent-ID: {id}\r\n\r\nPOST {target} HTTP/1.1\r\n{headers}\r\n{body}\r\n")
+    };
+    let body = part("Authorization: Bearer good\r\n", ANALYZE, "<1>")
+        + &part("", ANALYZE, "<2\rInjected: 1>")
+        + &part("X-Goog-Api-Key: good\r\n", &format!("{ANALYZE}?quotaUser=http://x/y"), "<3>")
+        + "--x--";
+    let headers = [("content-type", "multipart/mixed; boundary=x")];
+    let response = send("POST", "/batch?key=unknown", &headers, body.as_bytes(), &mut Core::default());
+    let text = String::from_utf8(response.body).unwrap();
+    let statuses: Vec<&str> = text.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]).collect();
+    assert_eq!(statuses, ["200", "400", "200"], "{text}");
+    assert!(!text.contains("Injected"), "{text}");
+}
+
+#[test]
+fn policies_are_for_those_with_a_key() {
+    assert_eq!(send("GET", "/v1/policies", &[("x-api-key", "unknown")], b"", &mut Core::default()).status, 401);
+    assert_eq!(send("GET", "/v1/policies", &[], b"", &mut Core::default()).status, 200);
+}
+
+#[test]
+fn behind_a_path_of_a_proxy_the_protocols_are_the_same() {
+    let settings = Settings { public_url: Some("https://example.org/moderation".into()), ..Settings::default() };
+    for (target, status) in [("/moderation/v1/policies", 200), ("/v1/policies", 200), ("/moderationv1/policies", 404)] {
+        let request = Request { method: "GET", target, scheme: "http", authority: "test", headers: &[], body: b"" };
+        assert_eq!(answer(&request, &settings, &mut Core::default()).status, status, "{target}");
+    }
+}
+
 /// The figure that `language.rs` is tuned to: English comments must not be refused for a language that they are not in.
 #[test]
 fn hardly_any_english_comment_is_taken_for_another_language() {

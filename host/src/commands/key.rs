@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::{ExitStatus, say};
 
+/// Longest key.
+const KEY_BYTES_MAX: u64 = 4096;
+
 /// Subcommands of `palisade key`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -42,7 +45,10 @@ pub fn run(command: &Command) -> Result<ExitStatus> {
                 say("type the key, then Ctrl-D");
             }
             let mut key = String::new();
-            std::io::stdin().take(4096).read_to_string(&mut key).context("standard input")?;
+            std::io::stdin().take(KEY_BYTES_MAX + 1).read_to_string(&mut key).context("standard input")?;
+            if key.len() as u64 > KEY_BYTES_MAX {
+                bail!("more than {KEY_BYTES_MAX} bytes on standard input, which is to be the key alone");
+            }
             if key.trim().len() < 16 {
                 bail!(
                     "a key of less than 16 characters could be guessed from its hash; make one with `palisade key new`"

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use palisade_protocols::json::line_and_column;
 use palisade_protocols::policy::Policies;
-use palisade_protocols::settings::public_url;
+use palisade_protocols::settings::{BODY_BYTES_MAX, public_url};
 use serde::Deserialize;
 
 use super::{ExitStatus, beside_program, cores, load, say};
@@ -53,7 +54,7 @@ pub struct Arguments {
     #[arg(long, env = "PALISADE_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
     /// Texts that are scored side by side [default: one a core]
-    #[arg(long, env = "PALISADE_WORKERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = LIMITS)]
+    #[arg(long, env = "PALISADE_WORKERS", value_name = "N", help_heading = LIMITS)]
     workers: Option<u32>,
     /// Most requests that wait for a worker; more are refused with 503 [default: 64]
     #[arg(long, env = "PALISADE_QUEUE_MAX", value_name = "N", help_heading = LIMITS)]
@@ -68,10 +69,10 @@ pub struct Arguments {
     #[arg(long, env = "PALISADE_CALL_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     call_ms_max: Option<u64>,
     /// Largest memory of a classifier's instance, in MiB [default: 256]
-    #[arg(long, env = "PALISADE_MEMORY_MIB_MAX", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1024), help_heading = LIMITS)]
+    #[arg(long, env = "PALISADE_MEMORY_MIB_MAX", value_name = "MIB", help_heading = LIMITS)]
     memory_mib_max: Option<u64>,
     /// Calls that a classifier's instance answers before a fresh one takes its place; 1 gives each text its own [default: 1000]
-    #[arg(long, env = "PALISADE_INSTANCE_CALLS_MAX", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = LIMITS)]
+    #[arg(long, env = "PALISADE_INSTANCE_CALLS_MAX", value_name = "N", help_heading = LIMITS)]
     instance_calls_max: Option<u32>,
     /// Longest body, then 413 [default: 4194304]
     #[arg(long, env = "PALISADE_BODY_BYTES_MAX", value_name = "BYTES", help_heading = LIMITS)]
@@ -94,13 +95,15 @@ pub struct Arguments {
 }
 
 const LIMITS: &str = "Limits";
+/// Longest time that any limit may be: ten minutes.
+const MS_MAX: u64 = 600_000;
 const AFTER: &str = "\
 Routes:
   POST /v1/moderate                   texts and a policy in, verdicts out
   POST /v1/moderations                as OpenAI's; /v1/moderations/coverage says which categories are real
   POST /v1alpha1/comments:analyze     as Google's Perspective; also comments:suggestscore, /batch, /$discovery/rest
   GET  /docs, /openapi.json           the endpoint described
-  GET  /healthz, /readyz, /metrics    for the operator
+  GET  /healthz, /readyz, /metrics    for the operator; no key is needed, so keep them from the public in the proxy
 
 Clients change their base URL: Perspective's to http://HOST:PORT, OpenAI's to http://HOST:PORT/v1.
 
@@ -117,6 +120,7 @@ macro_rules! fill {
 /// Serves until SIGTERM.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let arguments = arguments.with_file()?;
+    arguments.check()?;
     let limits = arguments.limits();
     let runtime_limits = RuntimeLimits {
         call_ms_max: arguments.call_ms_max.unwrap_or(5_000),
@@ -186,9 +190,7 @@ impl Arguments {
         let Some(path) = &self.config else { return Ok(merged) };
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let file: Self = toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let line = before.matches('\n').count() + 1;
+            let (line, column) = line_and_column(&text, error.span().map_or(0, |span| span.start));
             anyhow::anyhow!("{}: line {line} column {column}: {}", path.display(), error.message())
         })?;
         fill!(
@@ -218,16 +220,30 @@ impl Arguments {
         if merged.cors_origin.is_empty() {
             merged.cors_origin = file.cors_origin;
         }
+        Ok(merged)
+    }
+
+    /// Checks the limits, wherever they come from.
+    fn check(&self) -> Result<()> {
+        let number = |value: Option<usize>| value.map(|value| value as u64);
         for (name, value, range) in [
-            ("workers", merged.workers.map(u64::from), 1..=256),
-            ("memory-mib-max", merged.memory_mib_max, 1..=1024),
-            ("instance-calls-max", merged.instance_calls_max.map(u64::from), 1..=u64::from(u32::MAX)),
+            ("workers", self.workers.map(u64::from), 1..=256),
+            ("queue-max", number(self.queue_max), 0..=4096),
+            ("queue-ms-max", self.queue_ms_max, 0..=MS_MAX),
+            ("request-ms-max", self.request_ms_max, 1..=MS_MAX),
+            ("call-ms-max", self.call_ms_max, 1..=MS_MAX),
+            ("memory-mib-max", self.memory_mib_max, 1..=1024),
+            ("instance-calls-max", self.instance_calls_max.map(u64::from), 1..=u64::from(u32::MAX)),
+            ("body-bytes-max", number(self.body_bytes_max), 1..=8 << 20),
+            ("body-ms-max", self.body_ms_max, 1..=MS_MAX),
+            ("connections-max", number(self.connections_max), 1..=65_536),
+            ("drain-ms-max", self.drain_ms_max, 0..=MS_MAX),
         ] {
-            if value.is_some_and(|value| !range.contains(&value)) {
-                bail!("{}: {name} must be from {} to {}", path.display(), range.start(), range.end());
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
+                bail!("{name} is {value}, and must be from {} to {}", range.start(), range.end());
             }
         }
-        Ok(merged)
+        Ok(())
     }
 
     fn copy(&self) -> Self {
@@ -253,7 +269,7 @@ impl Arguments {
                 instance_calls_max: self.instance_calls_max.unwrap_or(1000),
             },
             request_ms_max: self.request_ms_max.unwrap_or(10_000),
-            body_bytes_max: self.body_bytes_max.unwrap_or(4 << 20),
+            body_bytes_max: self.body_bytes_max.unwrap_or(BODY_BYTES_MAX),
             body_ms_max: self.body_ms_max.unwrap_or(10_000),
             connections_max: self.connections_max.unwrap_or(2048),
             drain_ms_max: self.drain_ms_max.unwrap_or(30_000),
@@ -284,7 +300,8 @@ impl Arguments {
         }
         if !self.cors_origin.is_empty() {
             for origin in &self.cors_origin {
-                let good = origin == "*" || public_url(origin).is_ok_and(|url| url == *origin);
+                let is_origin = |url: String| url == *origin && url.matches('/').count() == 2;
+                let good = origin == "*" || public_url(origin).is_ok_and(is_origin);
                 if !good {
                     bail!("--cors-origin {origin:?} is no origin: write it like https://forum.example.org, or *");
                 }
@@ -294,7 +311,7 @@ impl Arguments {
         if self.feedback_file()?.is_none() {
             set("PALISADE_FEEDBACK", "discard".into());
         }
-        set("PALISADE_BODY_BYTES_MAX", self.body_bytes_max.unwrap_or(4 << 20).to_string());
+        set("PALISADE_BODY_BYTES_MAX", self.body_bytes_max.unwrap_or(BODY_BYTES_MAX).to_string());
         Ok(environment)
     }
 }

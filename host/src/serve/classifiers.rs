@@ -2,14 +2,16 @@
 //!
 //! One worker a core: scoring is pure computation. A request waits for its first turn for a bounded time, in a queue of bounded length;
 //! then each of its texts is a turn of its own, so that a batch does not hold up the requests behind it. Turns are
-//! given in the order of asking.
+//! given in the order of asking. A turn lasts as long as its call runs, also where no one waits for the answer any more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use palisade_protocols::Failure;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::metrics::Metrics;
 use crate::bindings::{Classification, Description, Options, TextResult};
@@ -34,15 +36,18 @@ pub(super) struct Classifiers {
     loaded: Loaded,
     pub(super) description: Description,
     limits: QueueLimits,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     idle: Mutex<Vec<(Instance, u32)>>,
     metrics: Arc<Metrics>,
 }
 
+/// What the component says to one call: an answer, or why it refuses the call.
+type Outcome = Result<Classification, crate::bindings::Error>;
+
 impl Classifiers {
     pub(super) fn new(loaded: Loaded, description: Description, limits: QueueLimits, metrics: Arc<Metrics>) -> Self {
-        let turns = Semaphore::new(limits.workers);
+        let turns = Arc::new(Semaphore::new(limits.workers));
         let (waiting, idle) = (AtomicUsize::new(0), Mutex::default());
         Self { loaded, description, limits, turns, waiting, idle, metrics }
     }
@@ -53,66 +58,77 @@ impl Classifiers {
         texts: Vec<String>,
         options: Options,
         admitted: &mut bool,
-    ) -> Result<Result<Classification, crate::bindings::Error>, Failure> {
+    ) -> Result<Outcome, Failure> {
+        let asked = Instant::now();
+        let first = if *admitted { self.turn().await? } else { self.first_turn().await? };
+        *admitted = true;
+        self.metrics.queue_wait_seconds.observe(asked.elapsed().as_secs_f64());
         // The component refuses what is beyond its limits; asked with all texts, it says so of the whole call.
         let limits = self.description.limits;
         let bytes: usize = texts.iter().map(String::len).sum();
-        let whole =
-            texts.len() <= 1 || texts.len() > limits.texts_max as usize || bytes > limits.batch_bytes_max as usize;
-        if whole {
-            return self.turn(texts, options, admitted).await;
+        if texts.len() <= 1 || texts.len() > limits.texts_max as usize || bytes > limits.batch_bytes_max as usize {
+            return self.clone().call(first, texts, options).await;
         }
-        let mut answer: Option<Classification> = None;
-        let mut results: Vec<TextResult> = Vec::with_capacity(texts.len());
-        let mut texts = texts.into_iter();
-        // As many turns at a time as there are workers, so that one batch uses an idle machine whole.
+        self.classify_each(texts, &options, first).await
+    }
+
+    /// Gives each text a turn, as many at a time as there are workers, so that one batch uses an idle machine whole.
+    async fn classify_each(
+        self: &Arc<Self>,
+        texts: Vec<String>,
+        options: &Options,
+        first: OwnedSemaphorePermit,
+    ) -> Result<Outcome, Failure> {
+        let mut results: Vec<Option<TextResult>> = texts.iter().map(|_| None).collect();
+        let mut rest = texts.into_iter().enumerate();
+        let (mut calls, mut first, mut frame) = (JoinSet::new(), Some(first), None);
         loop {
-            let mut turns = tokio::task::JoinSet::new();
-            let mut here = Vec::new();
-            for (at, text) in texts.by_ref().take(self.limits.workers).enumerate() {
-                let (this, options, mut had_turn) = (self.clone(), options.clone(), *admitted);
-                turns.spawn(async move { (at, this.turn(vec![text], options, &mut had_turn).await) });
+            while calls.len() < self.limits.workers
+                && let Some((at, text)) = rest.next()
+            {
+                let (this, options, turn) = (self.clone(), options.clone(), first.take());
+                let call = async move {
+                    let turn = match turn {
+                        Some(turn) => turn,
+                        None => this.turn().await?,
+                    };
+                    Ok((at, this.call(turn, vec![text], options).await?))
+                };
+                calls.spawn(call.in_current_span());
             }
-            if turns.is_empty() {
-                break;
-            }
-            while let Some(joined) = turns.join_next().await {
-                let (at, outcome) = joined.map_err(|e| Failure::Fault(format!("a turn was lost: {e}")))?;
-                match outcome? {
-                    Ok(classification) => here.push((at, classification)),
-                    Err(refused) => return Ok(Err(refused)),
+            let Some(ended) = calls.join_next().await else { break };
+            let ended: Result<_, Failure> = ended.map_err(|e| Failure::Fault(format!("a turn was lost: {e}")))?;
+            match ended? {
+                (at, Ok(mut classification)) => {
+                    if let Some(place) = results.get_mut(at) {
+                        *place = classification.results.pop();
+                    }
+                    frame = Some(classification);
                 }
-                *admitted = true;
-            }
-            here.sort_by_key(|(at, _)| *at);
-            for (_, mut classification) in here {
-                results.append(&mut classification.results);
-                answer.get_or_insert(classification);
+                (_, Err(refused)) => return Ok(Err(refused)),
             }
         }
-        let mut answer = answer.ok_or_else(|| Failure::Fault("no text was scored".into()))?;
-        answer.results = results;
+        let missing = || Failure::Fault("a text has no result".into());
+        let mut answer = frame.ok_or_else(missing)?;
+        answer.results = results.into_iter().collect::<Option<_>>().ok_or_else(missing)?;
         Ok(Ok(answer))
     }
 
-    /// One call of an instance, when its turn has come.
-    async fn turn(
-        self: &Arc<Self>,
+    /// One call of an instance.
+    async fn call(
+        self: Arc<Self>,
+        turn: OwnedSemaphorePermit,
         texts: Vec<String>,
         options: Options,
-        admitted: &mut bool,
-    ) -> Result<Result<Classification, crate::bindings::Error>, Failure> {
-        let asked = Instant::now();
-        let turn = if *admitted { self.turns.acquire().await.ok() } else { self.first_turn().await? };
-        let Some(turn) = turn else { return Err(Failure::Unavailable("the server is stopping".into())) };
-        *admitted = true;
-        self.metrics.queue_wait_seconds.observe(asked.elapsed().as_secs_f64());
+    ) -> Result<Outcome, Failure> {
         let this = self.clone();
-        let call = move || this.call(&texts, &options);
+        let call = move || {
+            let outcome = this.call_instance(&texts, &options);
+            drop(turn);
+            outcome
+        };
         let outcome = tokio::task::spawn_blocking(call).await;
-        drop(turn);
-        let outcome = outcome.map_err(|e| Failure::Fault(format!("the classifier's thread failed: {e}")))?;
-        match outcome {
+        match outcome.map_err(|e| Failure::Fault(format!("the classifier's thread failed: {e}")))? {
             Ok(classification) => {
                 self.metrics.scored(&classification);
                 Ok(Ok(classification))
@@ -123,16 +139,18 @@ impl Classifiers {
         }
     }
 
-    async fn first_turn(&self) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, Failure> {
-        if let Ok(turn) = self.turns.try_acquire() {
-            return Ok(Some(turn));
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.turns.clone().acquire_owned().await.map_err(|_| Failure::Unavailable("the server is stopping".into()))
+    }
+
+    async fn first_turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            return Ok(turn);
         }
         let _waiting = Waiting::new(self)?;
         let patience = Duration::from_millis(self.limits.queue_ms_max);
-        match tokio::time::timeout(patience, self.turns.acquire()).await {
-            Ok(turn) => Ok(turn.ok()),
-            Err(_) => Err(overloaded(format!("no turn within queue-ms-max = {} ms", self.limits.queue_ms_max))),
-        }
+        let turn = tokio::time::timeout(patience, self.turn()).await;
+        turn.map_err(|_| overloaded(format!("no turn within queue-ms-max = {} ms", self.limits.queue_ms_max)))?
     }
 
     /// Requests that wait for their first turn.
@@ -141,7 +159,7 @@ impl Classifiers {
     }
 
     /// Runs on a thread for blocking work.
-    fn call(&self, texts: &[String], options: &Options) -> Result<Classification, Error> {
+    fn call_instance(&self, texts: &[String], options: &Options) -> Result<Classification, Error> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (mut instance, calls) = match idle {
             Some(idle) => idle,

@@ -268,6 +268,11 @@ impl feedback::Host for State {
         let Some(feedback) = &self.shared.feedback else {
             return Ok(Err("this server keeps no feedback".into()));
         };
+        // So that waiting for the disk does not take all the places from requests that score.
+        let Ok(_place) = self.shared.feedback_places.try_acquire() else {
+            let limit = format!("{} suggestions are being kept", super::FEEDBACK_PLACES);
+            return Err(wasmtime::Error::from(Failure::Overloaded { limit, retry_after_s: 1 }));
+        };
         let key_name = self.facts.lock().ok().and_then(|facts| facts.key_name.clone());
         Ok(match feedback.keep(&suggestion, key_name.as_deref()).await {
             Ok(is_new) => {

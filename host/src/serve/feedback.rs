@@ -41,19 +41,22 @@ pub struct Kept {
     pub key_name: Option<String>,
 }
 
+/// Largest file: whoever may send feedback must not fill the disk.
+const BYTES_MAX: u64 = 1 << 30;
+/// SQLite's size of a page, if nothing else is said.
+const PAGE_BYTES: u64 = 4096;
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "feedback", include_str!("feedback.sql"))];
 
 impl Feedback {
     /// Opens the file, and makes or migrates it where that is needed.
     pub async fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
+        make_private(path).with_context(|| format!("{}: cannot keep feedback there", path.display()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full) // a suggestion that was acknowledged is on the disk
+            .pragma("max_page_count", BYTES_MAX.div_euclid(PAGE_BYTES).to_string())
             .busy_timeout(std::time::Duration::from_secs(5));
         let context = || format!("{}: cannot keep feedback there", path.display());
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.with_context(context)?;
@@ -134,4 +137,20 @@ impl Feedback {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Makes the file and its folder where they are missing, for this user alone: they hold what people wrote.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut folders = std::fs::DirBuilder::new();
+    let mut file = std::fs::OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        folders.mode(0o700);
+        file.mode(0o600);
+    }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        folders.recursive(true).create(folder)?;
+    }
+    file.create(true).append(true).open(path).map(drop)
 }

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Request, Response};
-use palisade_protocols::{Failure, Protocol, Route, cors, http};
+use palisade_protocols::{Failure, Protocol, http};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -26,6 +26,8 @@ use super::{Shared, telemetry};
 /// Longest time, and most bytes, that are read of a body which is refused.
 const DISCARD_MS_MAX: u64 = 3_000;
 const DISCARD_BYTES_MAX: usize = 64 << 20;
+/// Bytes of each body that are not counted among all bodies; `connections-max` bounds them.
+const FREE_BYTES: usize = 64 << 10;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers one request. Never fails: the client always gets an answer.
@@ -62,34 +64,65 @@ fn metrics(shared: &Shared) -> Response<Bytes> {
     response
 }
 
+/// What is kept of a request's head while its body and its answer are made.
+struct Head {
+    /// One of HTTP's own methods, or `_OTHER`: another could be any text.
+    method: &'static str,
+    target: String,
+    /// The header `Origin`.
+    origin: Vec<(String, String)>,
+    id: String,
+}
+
+impl Head {
+    fn of(request: &Request<Incoming>) -> Self {
+        let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
+        let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+        Self {
+            method: methods.into_iter().find(|known| known == request.method()).unwrap_or("_OTHER"),
+            target: request.uri().path().to_owned(),
+            origin: origin.map(|origin| ("origin".to_owned(), origin.to_owned())).into_iter().collect(),
+            id: request_id(request),
+        }
+    }
+
+    fn request(&self) -> palisade_protocols::Request<'_> {
+        let (method, target) = (self.method, self.target.as_str());
+        palisade_protocols::Request { method, target, scheme: "http", authority: "", headers: &self.origin, body: &[] }
+    }
+}
+
 async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incoming>) -> Response<Bytes> {
     let started = Instant::now();
-    let (method, target) = (request.method().clone(), request.uri().path().to_owned());
-    let path = http::decode(&target, false);
-    let (route, protocol) = match Route::of(method.as_str(), shared.settings.local_path(&path)) {
-        Ok(route) => (route.name(), route.protocol()),
-        Err((protocol, _)) => ("other", protocol),
-    };
-    let id = request_id(&request);
-    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
+    let head = Head::of(&request);
+    let route = head.request().route(&shared.settings).map_or("other", palisade_protocols::Route::name);
     let span = tracing::info_span!(
         target: "palisade_host::serve",
         "request",
-        otel.name = format!("{method} {route}"),
+        otel.name = format!("{} {route}", head.method),
         otel.kind = "server",
-        http.request.method = %method,
+        http.request.method = head.method,
         http.route = route,
         http.response.status_code = tracing::field::Empty,
-        request_id = id,
+        request_id = head.id,
         texts = tracing::field::Empty,
     );
     let _ = span.set_parent(telemetry::parent(request.headers()));
     let facts = Arc::new(Mutex::new(Facts::default()));
     let body_bytes = request.body().size_hint().exact();
-    let outcome = endpoint(shared, local, request, &id, &facts).instrument(span.clone()).await;
-    let failure = outcome.as_ref().err().cloned();
-    let mut response = outcome.unwrap_or_else(|failure| refuse(shared, protocol, &failure, origin.as_deref()));
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    let outcome = endpoint(shared, local, request, &head.id, &facts).instrument(span.clone()).await;
+    let (mut response, failure) = match outcome {
+        Ok(response) => (response, None),
+        Err((failure, body_is_read)) => {
+            let mut response = refuse(shared, &head, &failure);
+            if !body_is_read {
+                // The rest of the body would be taken for the next request.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            (response, Some(failure))
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&head.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
 
@@ -106,8 +139,8 @@ async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incomin
     let release = &shared.classifiers.description.release;
     tracing::info!(
         target: "palisade_host::serve",
-        request_id = id,
-        method = %method,
+        request_id = head.id,
+        method = head.method,
         route,
         status,
         latency_ms = milliseconds(latency),
@@ -143,20 +176,20 @@ fn new_request_id() -> String {
     hex::encode(bytes)
 }
 
-/// Reads the body, and has the component answer.
+/// Reads the body, and has the component answer. A failure comes with whether the body was read to its end.
 async fn endpoint(
     shared: &Arc<Shared>,
     local: SocketAddr,
     request: Request<Incoming>,
     id: &str,
     facts: &Arc<Mutex<Facts>>,
-) -> Result<Response<Bytes>, Failure> {
+) -> Result<Response<Bytes>, (Failure, bool)> {
     let (mut parts, mut body) = request.into_parts();
-    let (body, _memory) = read(shared, &mut body, &parts.headers).await?;
-    let _place = shared.instances.clone().try_acquire_owned().map_err(|_| Failure::Overloaded {
-        limit: format!("{} instances work already", shared.instances_max),
-        retry_after_s: 1,
-    })?;
+    let read = read(shared, &mut body, &parts.headers).await;
+    let (body, _memory) = read.map_err(|failure| (failure, body.is_end_stream()))?;
+    let full =
+        |_| Failure::Overloaded { limit: format!("{} instances work already", shared.instances_max), retry_after_s: 1 };
+    let _place = shared.instances.clone().try_acquire_owned().map_err(|e| (full(e), true))?;
     let _counted = Counted::new(shared);
     if let Ok(id) = HeaderValue::from_str(id) {
         parts.headers.insert(REQUEST_ID, id);
@@ -169,7 +202,8 @@ async fn endpoint(
         let host = HeaderValue::from_str(&local.to_string());
         parts.headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
     }
-    shared.endpoint.answer(Request::from_parts(parts, Full::new(body)), shared, facts).await
+    let answer = shared.endpoint.answer(Request::from_parts(parts, Full::new(body)), shared, facts).await;
+    answer.map_err(|failure| (failure, true))
 }
 
 /// A body within the limits of bytes and time, and its share of the memory for all bodies.
@@ -206,8 +240,10 @@ async fn read_frames(
         if bytes.len() + data.len() > limit {
             return Err(Failure::BodyTooLarge { limit });
         }
-        // Only what has arrived counts, so that slow clients do not use up the memory that they only announce.
-        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        // Only what has arrived counts, so that slow clients do not use up the memory that they only announce; and of that not the
+        // beginning, so that a few large bodies that stall do not keep the small ones out.
+        let counted = (bytes.len() + data.len()).saturating_sub(FREE_BYTES).min(data.len());
+        let length = u32::try_from(counted).unwrap_or(u32::MAX);
         let share = shared.body_memory.clone().try_acquire_many_owned(length).map_err(|_| Failure::Overloaded {
             limit: format!("{} MiB of bodies are at work", super::BODIES_BYTES_MAX >> 20),
             retry_after_s: 1,
@@ -233,22 +269,11 @@ async fn discard(body: &mut Incoming) {
 }
 
 /// The host's refusal, in the protocol's words.
-fn refuse(shared: &Shared, protocol: Protocol, failure: &Failure, origin: Option<&str>) -> Response<Bytes> {
+fn refuse(shared: &Shared, head: &Head, failure: &Failure) -> Response<Bytes> {
     if let Failure::Fault(problem) = failure {
-        tracing::error!(target: "palisade_host::serve", problem, "fault");
+        tracing::error!(target: "palisade_host::serve", request_id = head.id, problem, "fault");
     }
-    let mut response = failure.response(protocol);
-    cors::apply(&mut response, origin, &shared.settings);
-    // The rest of a body that was not read to its end would be taken for the next request.
-    let closes = matches!(
-        failure,
-        Failure::BodyTooLarge { .. } | Failure::BodyTimeout { .. } | Failure::BodyBroken | Failure::Overloaded { .. }
-    );
-    let mut response = plain(response);
-    if closes {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    plain(palisade_protocols::refuse(&head.request(), &shared.settings, failure))
 }
 
 /// One more instance that works, for as long as it lives.

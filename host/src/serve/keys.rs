@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use palisade_protocols::json::line_and_column;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -61,9 +62,8 @@ impl Keys {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let at = |start: usize| {
-            let before = text.get(..start).unwrap_or(&text);
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            format!("{}: line {} column {column}", path.display(), before.matches('\n').count() + 1)
+            let (line, column) = line_and_column(&text, start);
+            format!("{}: line {line} column {column}", path.display())
         };
         let file: File = match toml::from_str(&text) {
             Ok(file) => file,
@@ -100,8 +100,9 @@ impl Keys {
         if let Some(limit) = key.requests_per_minute {
             let mut bucket = key.bucket.lock().unwrap_or_else(PoisonError::into_inner);
             let (capacity, a_second) = (f64::from(limit), f64::from(limit) / 60.0);
-            bucket.tokens = now.duration_since(bucket.at).as_secs_f64().mul_add(a_second, bucket.tokens).min(capacity);
-            bucket.at = now;
+            bucket.tokens =
+                now.saturating_duration_since(bucket.at).as_secs_f64().mul_add(a_second, bucket.tokens).min(capacity);
+            bucket.at = bucket.at.max(now);
             if bucket.tokens < 1.0 {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 60,000")]
                 let retry_after_ms = ((1.0 - bucket.tokens) / a_second * 1000.0).ceil() as u32;

@@ -97,7 +97,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.request_seconds.clone(),
         );
-        r.register("http_failures", "Requests not answered as asked, by what went wrong", metrics.failures.clone());
+        r.register("http_failures", "Requests and connections that this host refused or failed, by why; what the endpoint refuses is in the statuses", metrics.failures.clone());
         r.register_with_unit(
             "queue_wait",
             "Wait for a turn of the classifier",

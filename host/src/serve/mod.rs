@@ -1,7 +1,7 @@
 //! `palisade serve`: the endpoint component behind HTTP/1.1.
 //!
-//! A connection's task reads requests (hyper); [`front`] reads the body and gives the request to a fresh instance of the
-//! component ([`endpoint`]); what that asks of the classifier waits for its turn in [`classifiers`]. Everything has a limit, and what
+//! A connection's task reads requests (hyper); `front` reads the body and gives the request to a fresh instance of the
+//! component (`endpoint`); what that asks of the classifier waits for its turn in `classifiers`. Everything has a limit, and what
 //! is beyond it is refused at once with a status that says so.
 
 mod classifiers;
@@ -37,10 +37,16 @@ use crate::{Loaded, Runtime};
 /// All bodies that are being read or answered. In the component and on the way there a body is held several times over, so the
 /// memory that it takes is about eight times this.
 pub(crate) const BODIES_BYTES_MAX: usize = 64 << 20;
+/// Suggestions that are being kept at one time; SQLite writes one after the other.
+pub(crate) const FEEDBACK_PLACES: usize = 16;
+/// Largest head of a request.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Files that this process opens besides connections.
+const FILES: u64 = 64;
 /// Longest wait for a request's head, and between two requests of a connection.
 const HEAD_MS_MAX: u64 = 10_000;
-/// Longest time in which a client takes nothing of its answer.
-const WRITE_MS_MAX: u64 = 10_000;
+/// Longest time that a client may take for what is to be written to it.
+const WRITE_MS_MAX: u64 = 30_000;
 /// After SIGTERM, time in which answers ask their clients to close, before the door is shut; and after that, time for requests on
 /// their way.
 const CLOSING_MS: u64 = 500;
@@ -99,6 +105,7 @@ struct Shared {
     instances: Arc<Semaphore>,
     instances_max: usize,
     body_memory: Arc<Semaphore>,
+    feedback_places: Semaphore,
     draining: AtomicBool,
 }
 
@@ -111,7 +118,8 @@ pub async fn serve(
     options: &Options,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<()> {
-    let limits = options.limits;
+    let mut limits = options.limits;
+    limits.connections_max = allow_files(limits.connections_max);
     let settings = Settings::from_environment(options.environment.clone())?;
     let keys = options.keys.as_deref().map(keys::Keys::read).transpose()?;
     let endpoint = endpoint::Endpoint::load(runtime, &options.edge, options.environment.clone())?;
@@ -133,6 +141,7 @@ pub async fn serve(
         instances: Arc::new(Semaphore::new(instances_max)),
         instances_max,
         body_memory: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+        feedback_places: Semaphore::new(FEEDBACK_PLACES),
         draining: AtomicBool::new(false),
     });
     let listener = TcpListener::bind(options.listen).await;
@@ -147,6 +156,27 @@ pub async fn serve(
     Ok(())
 }
 
+/// Raises this process's limit of open files as far as it may, and gives the number of connections that fit.
+fn allow_files(connections_max: usize) -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let wanted = FILES + connections_max as u64;
+        let mut limit = getrlimit(Resource::Nofile);
+        if limit.current.is_some_and(|current| current < wanted) {
+            limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+            let _ = setrlimit(Resource::Nofile, limit); // what counts is what is read next
+        }
+        let current = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+        if current < wanted {
+            let fit = usize::try_from(current.saturating_sub(FILES)).unwrap_or(usize::MAX).max(1);
+            tracing::warn!(target: "palisade_host::serve", connections_max, fit, "this system allows fewer open files (ulimit -n)");
+            return fit;
+        }
+    }
+    connections_max
+}
+
 /// Takes connections until told to stop, and then lets those that were taken finish.
 async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, stop: &mut Stop) {
     let connections = Arc::new(Semaphore::new(shared.limits.connections_max));
@@ -155,7 +185,7 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, 
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.wait(), if closing.is_none() => {
+            () = stop.asked(), if closing.is_none() => {
                 tracing::info!(target: "palisade_host::serve", "stopping: answering what was accepted");
                 shared.draining.store(true, Ordering::Relaxed);
                 closing = Some(Box::pin(tokio::time::sleep(Duration::from_millis(CLOSING_MS))));
@@ -184,7 +214,7 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, 
         () = tokio::time::sleep(Duration::from_millis(limit_ms)) => {
             tracing::warn!(target: "palisade_host::serve", limit_ms, "stopped: drain-ms-max is over, connections are cut");
         }
-        () = stop.wait() => tracing::warn!(target: "palisade_host::serve", "stopped at the second signal: connections are cut"),
+        () = stop.interrupted() => tracing::warn!(target: "palisade_host::serve", "interrupted: connections are cut"),
     }
 }
 
@@ -216,6 +246,9 @@ fn take(
     local: SocketAddr,
 ) {
     let Ok(place) = connections.clone().try_acquire_owned() else {
+        let reason = "connections-max";
+        shared.metrics.failures.get_or_create(&metrics::ReasonLabels { reason }).inc();
+        tracing::debug!(target: "palisade_host::serve", reason, "a connection was refused");
         tokio::spawn(refuse(stream));
         return;
     };
@@ -228,6 +261,7 @@ fn take(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
+        .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true) // a client that has sent its request and closed that side gets its answer
         .serve_connection(TokioIo::new(connection), service);
     let served = graceful.watch(served);
@@ -268,7 +302,13 @@ impl Stop {
         })
     }
 
-    async fn wait(&mut self) {
+    /// Ctrl-C. A second SIGTERM cuts nothing: some supervisors send it twice.
+    async fn interrupted(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+
+    /// Either signal.
+    async fn asked(&mut self) {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -20,7 +20,7 @@ pub(crate) fn beside_program(name: &str) -> PathBuf {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    log: std::thread::JoinHandle<String>,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Server {
@@ -41,7 +41,7 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
         let Some(address) = address else { panic!("{line:?}\n{}", log.join().unwrap()) };
-        Self { child, address: address.parse().unwrap(), log }
+        Self { child, address: address.parse().unwrap(), log: Some(log) }
     }
 
     pub(crate) fn send(&self, request: &[u8]) -> Answer {
@@ -61,12 +61,25 @@ impl Server {
         self.send(&[head.as_bytes(), body.as_bytes()].concat())
     }
 
-    /// Asks the server to stop, and returns its exit status and log.
-    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
+    /// Asks the server to stop.
+    pub(crate) fn signal(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Asks the server to stop, and returns its exit status and log.
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
+        self.signal();
         let status = self.child.wait().unwrap();
-        (status.code(), self.log.join().unwrap())
+        (status.code(), self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Server {
+    /// A test that fails leaves no server behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -10,16 +10,29 @@ const DEPTH_MAX: usize = 16;
 
 /// Parts of the tree that are wanted; an empty tree wants all below.
 #[derive(Debug, Default)]
-struct Mask(Vec<(String, Mask)>);
+pub(super) struct Mask(Vec<(String, Mask)>);
 
-/// The part of a value that a mask selects.
-pub(super) fn select(value: &Value, mask: &str) -> Result<Value, String> {
-    let mut rest = mask;
-    let parsed = list(&mut rest, 0)?;
-    if !rest.is_empty() {
-        return Err(unexpected(rest));
+impl Mask {
+    pub(super) fn parse(mask: &str) -> Result<Self, String> {
+        let mut rest = mask;
+        let parsed = list(&mut rest, 0)?;
+        if rest.is_empty() { Ok(parsed) } else { Err(unexpected(rest)) }
     }
-    Ok(apply(value, &parsed))
+
+    /// The part of a value that the mask selects.
+    pub(super) fn select(&self, value: &Value) -> Value {
+        apply(value, self)
+    }
+
+    /// Adds a path. What is wanted whole stays whole.
+    fn insert(&mut self, name: String, below: Mask) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            None => self.0.push((name, below)),
+            Some((_, known)) if known.0.is_empty() => {}
+            Some((_, known)) if below.0.is_empty() => *known = below,
+            Some((_, known)) => below.0.into_iter().for_each(|(name, below)| known.insert(name, below)),
+        }
+    }
 }
 
 fn list(rest: &mut &str, depth: usize) -> Result<Mask, String> {
@@ -28,7 +41,8 @@ fn list(rest: &mut &str, depth: usize) -> Result<Mask, String> {
     }
     let mut mask = Mask::default();
     loop {
-        mask.0.push(path(rest, depth)?);
+        let (name, below) = path(rest, depth)?;
+        mask.insert(name, below);
         let Some(behind) = rest.strip_prefix(',') else { return Ok(mask) };
         *rest = behind;
     }
@@ -71,8 +85,8 @@ fn apply(value: &Value, mask: &Mask) -> Value {
         Value::Object(fields) => {
             let mut selected = Map::new();
             for (name, field) in fields {
-                // The first path that names the field decides; a name is given once in masks that clients write.
-                if let Some((_, below)) = mask.0.iter().find(|(wanted, _)| wanted == "*" || wanted == name) {
+                let by_name = mask.0.iter().find(|(wanted, _)| wanted == name);
+                if let Some((_, below)) = by_name.or_else(|| mask.0.iter().find(|(wanted, _)| wanted == "*")) {
                     selected.insert(name.clone(), apply(field, below));
                 }
             }
@@ -88,6 +102,10 @@ mod tests {
 
     use super::*;
 
+    fn select(value: &Value, mask: &str) -> Result<Value, String> {
+        Ok(Mask::parse(mask)?.select(value))
+    }
+
     #[test]
     fn masks_select_through_names_stars_and_arrays() {
         let value = json!({"a": {"X": {"s": {"v": 1, "t": 2}, "u": [{"v": 3, "t": 4}]}}, "l": ["en"]});
@@ -95,6 +113,11 @@ mod tests {
         assert_eq!(select(&value, "a/X/s(v)").unwrap(), json!({"a": {"X": {"s": {"v": 1}}}}));
         assert_eq!(select(&value, "a(*(u/t)),l").unwrap(), json!({"a": {"X": {"u": [{"t": 4}]}}, "l": ["en"]}));
         assert_eq!(select(&value, "*").unwrap(), value);
+        assert_eq!(
+            select(&value, "a/X/s/v,a/X/u/t,l").unwrap(),
+            json!({"a": {"X": {"s": {"v": 1}, "u": [{"t": 4}]}}, "l": ["en"]})
+        );
+        assert_eq!(select(&value, "a(X(s(v))),a/X").unwrap(), json!({"a": value["a"]}));
         assert_eq!(select(&value, "none").unwrap(), json!({}));
     }
 

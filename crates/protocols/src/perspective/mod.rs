@@ -11,6 +11,8 @@ mod error;
 mod fields;
 pub mod suggestscore;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 pub use error::Error;
@@ -23,11 +25,11 @@ pub const TEXT_BYTES_MAX: usize = 20_480;
 
 /// Answers analyze and suggestscore.
 pub(crate) fn answer(route: Route, request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
-    let answered = admitted(route, request, settings, backend);
-    match answered.and_then(|value| render(&value, request)) {
-        Ok(response) => response,
-        Err(error) => error.response(),
-    }
+    let answered = Rendering::of(request).and_then(|rendering| {
+        let value = admitted(route, request, settings, backend)?;
+        rendering.render(&value)
+    });
+    answered.unwrap_or_else(|error| error.response())
 }
 
 fn admitted(
@@ -36,13 +38,11 @@ fn admitted(
     settings: &Settings,
     backend: &mut impl Backend,
 ) -> Result<Value, Error> {
-    let key = request.query("key");
-    let key = key.as_deref().or_else(|| request.header("x-goog-api-key")).or_else(|| request.bearer());
-    backend.admit(key.filter(|key| !key.is_empty()))?;
+    backend.admit(key(request).as_deref())?;
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(crate::Failure::ContentEncoding.into());
     }
-    let body: Value = json::parse(request.body).map_err(|e| Error::malformed(&e.into()))?;
+    let body: Value = json::parse(request.body).map_err(|e| Error::malformed(&e))?;
     let fields = Object::of(&body, "")
         .map_err(|_| Error::invalid("Invalid JSON payload received. Root element must be a message."))?;
     match route {
@@ -51,20 +51,39 @@ fn admitted(
     }
 }
 
-/// The response with the standard parameters `alt`, `fields` and `prettyPrint` applied.
-fn render(value: &Value, request: &Request<'_>) -> Result<Response, Error> {
-    let alt = request.query("alt");
-    if let Some(alt) = alt.filter(|alt| !alt.is_empty() && !alt.eq_ignore_ascii_case("json")) {
-        return Err(Error::invalid(&format!("Only alt=json is served, not alt={}.", shortened(&alt))));
+/// The key, wherever the client puts it.
+pub(crate) fn key<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    let header = || request.header("x-goog-api-key").or_else(|| request.bearer()).map(Cow::Borrowed);
+    request.query("key").filter(|key| !key.is_empty()).or_else(header).filter(|key| !key.is_empty())
+}
+
+/// How the answer is to look: the standard parameters `alt`, `fields` and `prettyPrint`.
+struct Rendering {
+    fields: Option<fields::Mask>,
+    pretty: bool,
+}
+
+impl Rendering {
+    /// Checks the parameters, before anything is done for the request.
+    fn of(request: &Request<'_>) -> Result<Self, Error> {
+        let alt = request.query("alt");
+        if let Some(alt) = alt.filter(|alt| !alt.is_empty() && !alt.eq_ignore_ascii_case("json")) {
+            return Err(Error::invalid(&format!("Only alt=json is served, not alt={}.", shortened(&alt))));
+        }
+        let fields = request.query("fields").filter(|fields| !fields.is_empty());
+        let fields = fields.map(|fields| fields::Mask::parse(&fields)).transpose();
+        let fields = fields.map_err(|problem| Error::invalid(&format!("Invalid field selection: {problem}")))?;
+        let pretty = request.query("prettyPrint").is_none_or(|pretty| pretty != "false" && pretty != "0");
+        Ok(Self { fields, pretty })
     }
-    let selected = match request.query("fields").filter(|fields| !fields.is_empty()) {
-        Some(mask) => &fields::select(value, &mask)
-            .map_err(|problem| Error::invalid(&format!("Invalid field selection: {problem}")))?,
-        None => value,
-    };
-    let pretty = request.query("prettyPrint").is_none_or(|pretty| pretty != "false" && pretty != "0");
-    let body = if pretty { serde_json::to_vec_pretty(selected) } else { serde_json::to_vec(selected) };
-    Ok(Response::new(200, JSON, body.unwrap_or_default()))
+
+    fn render(&self, value: &Value) -> Result<Response, Error> {
+        let selected = self.fields.as_ref().map(|mask| mask.select(value));
+        let value = selected.as_ref().unwrap_or(value);
+        let body = if self.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+        let body = body.map_err(|e| crate::Failure::Fault(format!("the answer is no JSON: {e}")))?;
+        Ok(Response::new(200, JSON, body))
+    }
 }
 
 /// Google's content type of JSON.

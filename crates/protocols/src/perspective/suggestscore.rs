@@ -46,6 +46,7 @@ fn scores(fields: Object<'_>, text: &str) -> Result<Vec<SuggestedScore>, Error> 
     let wrong = |e: Mismatch| Error::mismatch(&e);
     let missing = || Error::request("attribute_scores must be non-empty.");
     let given = Object::of(fields.get("attributeScores").ok_or_else(missing)?, "attribute_scores").map_err(wrong)?;
+    let length = u32::try_from(text.encode_utf16().count()).unwrap_or(u32::MAX);
     let mut scores = Vec::new();
     for (label, value) in given.entries() {
         // People may judge what the loaded release cannot score yet, so any well-formed name is a label.
@@ -59,8 +60,12 @@ fn scores(fields: Object<'_>, text: &str) -> Result<Vec<SuggestedScore>, Error> 
             let score = probability(summary, &format!("{path}.summary_score"))?;
             scores.push(SuggestedScore { label: label.to_owned(), score, span: None });
         }
-        for span in value.get("spanScores").and_then(Value::as_array).into_iter().flatten() {
-            scores.push(span_score(label, span, &format!("{path}.span_scores"), text)?);
+        let spans = value.get("spanScores");
+        if let Some(other) = spans.filter(|spans| !spans.is_array()) {
+            return Err(wrong(json::mismatch(&format!("{path}.span_scores"), "SpanScore", other)));
+        }
+        for span in spans.and_then(Value::as_array).into_iter().flatten().take(SCORES_MAX + 1) {
+            scores.push(span_score(label, span, &format!("{path}.span_scores"), length)?);
         }
         if scores.len() == before {
             return Err(Error::request(&format!(
@@ -74,10 +79,9 @@ fn scores(fields: Object<'_>, text: &str) -> Result<Vec<SuggestedScore>, Error> 
     if scores.is_empty() { Err(missing()) } else { Ok(scores) }
 }
 
-fn span_score(label: &str, span: &Value, path: &str, text: &str) -> Result<SuggestedScore, Error> {
+fn span_score(label: &str, span: &Value, path: &str, length: u32) -> Result<SuggestedScore, Error> {
     let wrong = |e: Mismatch| Error::mismatch(&e);
     let fields = Object::of(span, path).map_err(wrong)?;
-    let length = u32::try_from(text.encode_utf16().count()).unwrap_or(u32::MAX);
     let begin = offset(fields, "begin")?.unwrap_or(0);
     let end = offset(fields, "end")?.unwrap_or(length);
     if begin > end || end > length {
