@@ -1,5 +1,6 @@
 //! The protocols over the classifier's core, natively. Real clients are in `conformance/clients`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests read the release and the data")]
 
 use std::path::Path;
 use std::sync::LazyLock;

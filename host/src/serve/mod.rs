@@ -291,20 +291,22 @@ async fn refuse(mut stream: TcpStream) {
 struct Stop {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
 }
 
 impl Stop {
+    #[cfg(unix)]
     fn new() -> Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .context("SIGTERM cannot be listened for")?,
-        })
+        use tokio::signal::unix::{SignalKind, signal};
+        let context = "the signals to stop cannot be listened for";
+        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        Ok(Self { terminate: terminate.context(context)?, interrupt: interrupt.context(context)? })
     }
 
-    /// Ctrl-C. A second SIGTERM cuts nothing: some supervisors send it twice.
-    async fn interrupted(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
+    #[cfg(not(unix))]
+    fn new() -> Result<Self> {
+        Ok(Self {})
     }
 
     /// Either signal.
@@ -312,8 +314,16 @@ impl Stop {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = self.interrupt.recv() => {}
         }
+        #[cfg(not(unix))]
+        self.interrupted().await;
+    }
+
+    /// Ctrl-C. A second SIGTERM cuts nothing: some supervisors send it twice.
+    async fn interrupted(&mut self) {
+        #[cfg(unix)]
+        self.interrupt.recv().await;
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
     }
