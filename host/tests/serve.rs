@@ -272,7 +272,7 @@ fn what_is_wrong_is_told_before_listening() {
         (["--request-ms-max", "0"], "must be from 1 to 600000"),
         (["--edge", &no_component], "not a WebAssembly component"),
         (["--edge", default.to_str().unwrap()], "does not give wasi:http/incoming-handler@0.2"),
-        (["--public-url", "example.org"], "must be like https://"),
+        (["--public-url", "example.org"], "write it like https://"),
         (["--cors-origin", "example.org"], "is no origin"),
         (["--cors-origin", "https://example.org/path"], "is no origin"),
         (["--listen", "192.0.2.1:80"], "cannot listen on 192.0.2.1:80"),

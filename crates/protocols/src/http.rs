@@ -49,6 +49,11 @@ impl<'a> Request<'a> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// The key in the header `x-api-key`, or the bearer's token.
+    pub fn key(&self) -> Option<&'a str> {
+        self.header("x-api-key").filter(|key| !key.is_empty()).or_else(|| self.bearer())
+    }
+
     /// The token of `Authorization: Bearer`.
     pub fn bearer(&self) -> Option<&'a str> {
         let (scheme, token) = self.header("authorization")?.trim().split_once(' ')?;

@@ -86,7 +86,7 @@ pub(crate) fn answer(request: &Request<'_>, settings: &Settings, backend: &mut i
 
 fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Result<Response, Refused> {
     let started_ms = backend.now_ms();
-    backend.admit(key(request))?;
+    backend.admit(request.key())?;
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(Failure::ContentEncoding.into());
     }
@@ -114,10 +114,6 @@ fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backe
             "results": results,
         }),
     ))
-}
-
-fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
-    request.header("x-api-key").filter(|key| !key.is_empty()).or_else(|| request.bearer())
 }
 
 fn parse(request: &Request<'_>) -> Result<Moderate, Refused> {
@@ -195,7 +191,7 @@ fn offset(text: &str, bytes: usize, offsets: Offsets) -> usize {
 /// Answers `GET /v1/policies`: each policy's thresholds for each label.
 pub(crate) fn policies(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {
     let mut answer = || -> Result<Response, Failure> {
-        backend.admit(key(request))?;
+        backend.admit(request.key())?;
         let description = backend.describe()?;
         let policies = settings.policies(&description)?;
         let mut all = Map::new();

@@ -50,7 +50,7 @@ pub(crate) fn answer(request: &Request<'_>, settings: &Settings, backend: &mut i
 }
 
 fn moderations(request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Result<Response, Error> {
-    backend.admit(request.bearer())?;
+    backend.admit(request.key())?;
     if request.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(Failure::ContentEncoding.into());
     }

@@ -18,7 +18,7 @@
 //! # Ok::<(), palisade_protocols::policy::PolicyError>(())
 //! ```
 //!
-//! Without a file, or where it does not define it, the policy `default` reviews at the release's thresholds and blocks nothing:
+//! A label that a policy does not name is not judged by it (`palisade policy check` lists those). Without a file, or where it does not define it, the policy `default` reviews at the release's thresholds and blocks nothing:
 //! what to block is for people to decide.
 
 use std::collections::BTreeMap;
@@ -192,6 +192,13 @@ impl Policy {
             review: find(&self.review, of_community.map(|(review, _)| review)),
             block: find(&self.block, of_community.map(|(_, block)| block)),
         }
+    }
+
+    /// The labels that the policy neither reviews nor blocks, out of those of a release.
+    pub fn not_judged<'a>(&self, release: &'a [Label]) -> Vec<&'a str> {
+        let none = LabelThresholds { review: None, block: None };
+        let unjudged = release.iter().filter(|label| self.thresholds(None, label) == none);
+        unjudged.map(|label| label.name.as_str()).collect()
     }
 
     /// Communities that have thresholds of their own.

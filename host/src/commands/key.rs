@@ -32,6 +32,10 @@ pub struct Entry {
 
 /// Prints an entry.
 pub fn run(command: &Command) -> Result<ExitStatus> {
+    let (Command::New(entry) | Command::Hash(entry)) = command;
+    if entry.name.trim().is_empty() {
+        bail!("the name is empty; the logs tell keys apart by it");
+    }
     match command {
         Command::New(entry) => {
             let mut bytes = [0; 32];

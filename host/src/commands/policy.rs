@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use palisade_protocols::backend::Label;
 use palisade_protocols::policy::Policies;
 
 use super::{ArtefactArguments, ExitStatus, say};
@@ -38,6 +39,14 @@ pub fn run(command: &Command) -> Result<ExitStatus> {
             let names: Vec<&str> = policies.names().collect();
             let release = &description.release;
             println!("{path}: right for {} {}: {}", release.name, release.version, names.join(", "));
+            let label = |label: &crate::bindings::Label| Label { name: label.name.clone(), threshold: label.threshold };
+            let all: Vec<Label> = description.labels.iter().map(label).collect();
+            for name in names {
+                let not_judged = policies.get(name).map(|policy| policy.not_judged(&all)).unwrap_or_default();
+                if !not_judged.is_empty() {
+                    println!("  {name} judges nothing by {}", not_judged.join(", "));
+                }
+            }
             Ok(ExitStatus::Done)
         }
         Err(error) => {

@@ -25,7 +25,7 @@ use crate::serve::{self, Limits, QueueLimits};
 #[command(after_long_help = AFTER)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Arguments {
-    /// Settings, in TOML
+    /// Settings, in TOML, like `queue-max = 128`; files that it names are looked for beside it
     #[arg(long, env = "PALISADE_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
@@ -47,7 +47,7 @@ pub struct Arguments {
     /// API keys, hashed; `palisade key new NAME` makes one [default: no key is needed]
     #[arg(long, env = "PALISADE_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Where to keep feedback (suggestscore), or `off` [default: ~/.local/state/palisade/feedback.sqlite]
+    /// Where to keep feedback (suggestscore), or `off`: then it is answered and dropped [default: ~/.local/state/palisade/feedback.sqlite]
     #[arg(long, env = "PALISADE_FEEDBACK_FILE", value_name = "FILE")]
     feedback: Option<PathBuf>,
     /// Origin whose web pages may read answers, or `*`; may be given more than once
@@ -62,7 +62,7 @@ pub struct Arguments {
     /// Longest wait for a worker, then 503 [default: 500]
     #[arg(long, env = "PALISADE_QUEUE_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     queue_ms_max: Option<u64>,
-    /// Longest time of a request, its wait included, then 504 [default: 10000]
+    /// Longest time of a request, its wait included, then 504 [default: 30000]
     #[arg(long, env = "PALISADE_REQUEST_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     request_ms_max: Option<u64>,
     /// Longest time for one text [default: 5000]
@@ -99,7 +99,7 @@ const LIMITS: &str = "Limits";
 const MS_MAX: u64 = 600_000;
 const AFTER: &str = "\
 Routes:
-  POST /v1/moderate                   texts and a policy in, verdicts out
+  POST /v1/moderate                   texts and a policy in, verdicts out; /v1/policies lists the policies
   POST /v1/moderations                as OpenAI's; /v1/moderations/coverage says which categories are real
   POST /v1alpha1/comments:analyze     as Google's Perspective; also comments:suggestscore, /batch, /$discovery/rest
   GET  /docs, /openapi.json           the endpoint described
@@ -107,7 +107,10 @@ Routes:
 
 Clients change their base URL: Perspective's to http://HOST:PORT, OpenAI's to http://HOST:PORT/v1.
 
-SIGTERM stops it: what was accepted is answered first. Logs go to standard error and never hold a text. Traces are sent where
+A request counts once for a key's limit, however many texts it has; each part of a batch is a request.
+
+SIGTERM, SIGHUP and Ctrl-C stop it: for half a second /readyz says so and new connections are still taken, then what was accepted is
+answered; Ctrl-C again cuts that short. Policies and keys are read at start. Logs go to standard error and never hold a text. Traces are sent where
 OTEL_EXPORTER_OTLP_ENDPOINT names a collector.";
 
 /// Takes from the file what neither flag nor variable gives.
@@ -189,10 +192,17 @@ impl Arguments {
         let mut merged = self.copy();
         let Some(path) = &self.config else { return Ok(merged) };
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let file: Self = toml::from_str(&text).map_err(|error| {
+        let mut file: Self = toml::from_str(&text).map_err(|error| {
             let (line, column) = line_and_column(&text, error.span().map_or(0, |span| span.start));
             anyhow::anyhow!("{}: line {line} column {column}: {}", path.display(), error.message())
         })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for named in [&mut file.artefact, &mut file.edge, &mut file.policies, &mut file.keys, &mut file.feedback] {
+            // `off` is no file.
+            if let Some(relative) = named.take_if(|named| named.is_relative() && named != Path::new("off")) {
+                *named = Some(folder.join(relative));
+            }
+        }
         fill!(
             merged,
             file,
@@ -268,7 +278,7 @@ impl Arguments {
                 queue_ms_max: self.queue_ms_max.unwrap_or(500),
                 instance_calls_max: self.instance_calls_max.unwrap_or(1000),
             },
-            request_ms_max: self.request_ms_max.unwrap_or(10_000),
+            request_ms_max: self.request_ms_max.unwrap_or(30_000),
             body_bytes_max: self.body_bytes_max.unwrap_or(BODY_BYTES_MAX),
             body_ms_max: self.body_ms_max.unwrap_or(10_000),
             connections_max: self.connections_max.unwrap_or(2048),
@@ -290,7 +300,8 @@ impl Arguments {
         let mut environment = Vec::new();
         let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
         if let Some(url) = &self.public_url {
-            set("PALISADE_PUBLIC_URL", public_url(url)?);
+            let wrong = || format!("--public-url {url:?} is no address: write it like https://moderation.example.org");
+            set("PALISADE_PUBLIC_URL", public_url(url).ok().with_context(wrong)?);
         }
         if let Some(path) = &self.policies {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;

@@ -54,7 +54,7 @@ impl std::fmt::Debug for Endpoint {
 /// What is known of a request when it is over.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Facts {
-    /// Name of the key that was admitted.
+    /// Name of the key, where it is a known one.
     pub(super) key_name: Option<String>,
     /// Texts that were scored.
     pub(super) texts: usize,
@@ -247,19 +247,19 @@ impl wit::Host for State {
 impl access::Host for State {
     async fn admit(&mut self, key: Option<String>) -> wasmtime::Result<Result<(), access::Refusal>> {
         let Some(keys) = &self.shared.keys else { return Ok(Ok(())) };
-        Ok(match keys.admit(key.as_deref(), Instant::now()) {
-            Ok(name) => {
-                if let Ok(mut facts) = self.facts.lock() {
-                    facts.key_name = Some(name.to_owned());
-                }
-                Ok(())
+        let (admitted, name) = match keys.admit(key.as_deref(), Instant::now()) {
+            Ok(name) => (Ok(()), Some(name)),
+            Err(keys::Refusal::Missing) => (Err(access::Refusal::MissingKey), None),
+            Err(keys::Refusal::Unknown) => (Err(access::Refusal::UnknownKey), None),
+            Err(keys::Refusal::RateLimited { name, requests_per_minute, retry_after_ms }) => {
+                let rate = access::Rate { requests_per_minute, retry_after_ms };
+                (Err(access::Refusal::RateLimited(rate)), Some(name))
             }
-            Err(keys::Refusal::Missing) => Err(access::Refusal::MissingKey),
-            Err(keys::Refusal::Unknown) => Err(access::Refusal::UnknownKey),
-            Err(keys::Refusal::RateLimited { requests_per_minute, retry_after_ms }) => {
-                Err(access::Refusal::RateLimited(access::Rate { requests_per_minute, retry_after_ms }))
-            }
-        })
+        };
+        if let Ok(mut facts) = self.facts.lock() {
+            facts.key_name = name.map(str::to_owned);
+        }
+        Ok(admitted)
     }
 }
 

@@ -50,7 +50,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "feedback", include_str!("feedbac
 impl Feedback {
     /// Opens the file, and makes or migrates it where that is needed.
     pub async fn open(path: &Path) -> Result<Self> {
-        make_private(path).with_context(|| format!("{}: cannot keep feedback there", path.display()))?;
+        make_private(path).with_context(|| format!("{}: cannot be used for feedback", path.display()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -58,7 +58,7 @@ impl Feedback {
             .synchronous(SqliteSynchronous::Full) // a suggestion that was acknowledged is on the disk
             .pragma("max_page_count", BYTES_MAX.div_euclid(PAGE_BYTES).to_string())
             .busy_timeout(std::time::Duration::from_secs(5));
-        let context = || format!("{}: cannot keep feedback there", path.display());
+        let context = || format!("{}: cannot be used for feedback", path.display());
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.with_context(context)?;
         let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
             Migration::new(*version, Cow::Borrowed(*description), MigrationType::Simple, sql.into_sql_str(), false)

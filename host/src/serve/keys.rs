@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 /// Why a key is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Refusal<'a> {
     Missing,
     Unknown,
-    RateLimited { requests_per_minute: u32, retry_after_ms: u32 },
+    RateLimited { name: &'a str, requests_per_minute: u32, retry_after_ms: u32 },
 }
 
 /// The file of keys.
@@ -93,8 +93,13 @@ impl Keys {
         Ok(Self { by_hash })
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_hash.len()
+    }
+
     /// Admits one request and returns the key's name.
-    pub(super) fn admit(&self, key: Option<&str>, now: Instant) -> Result<&str, Refusal> {
+    pub(super) fn admit(&self, key: Option<&str>, now: Instant) -> Result<&str, Refusal<'_>> {
         let hash: [u8; 32] = Sha256::digest(key.ok_or(Refusal::Missing)?).into();
         let key = self.by_hash.get(&hash).ok_or(Refusal::Unknown)?;
         if let Some(limit) = key.requests_per_minute {
@@ -106,7 +111,7 @@ impl Keys {
             if bucket.tokens < 1.0 {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 60,000")]
                 let retry_after_ms = ((1.0 - bucket.tokens) / a_second * 1000.0).ceil() as u32;
-                return Err(Refusal::RateLimited { requests_per_minute: limit, retry_after_ms });
+                return Err(Refusal::RateLimited { name: &key.name, requests_per_minute: limit, retry_after_ms });
             }
             bucket.tokens -= 1.0;
         }
@@ -136,7 +141,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(keys.admit(Some("secret"), now), Ok("n"));
         assert_eq!(keys.admit(Some("secret"), now), Ok("n"));
-        let refusal = Err(Refusal::RateLimited { requests_per_minute: 2, retry_after_ms: 30_000 });
+        let refusal = Err(Refusal::RateLimited { name: "n", requests_per_minute: 2, retry_after_ms: 30_000 });
         assert_eq!(keys.admit(Some("secret"), now), refusal);
         assert_eq!(keys.admit(Some("secret"), now + Duration::from_secs(30)), Ok("n"));
         assert_eq!(keys.admit(Some("other"), now), Err(Refusal::Unknown));

@@ -148,6 +148,17 @@ pub async fn serve(
     let listener = listener.with_context(|| format!("cannot listen on {}; choose another --listen", options.listen))?;
     let local = listener.local_addr().context("the listening address")?;
     let mut stop = Stop::new()?;
+    let release = &shared.classifiers.description.release;
+    tracing::info!(
+        target: "palisade_host::serve",
+        address = %local,
+        release = format!("{}@{}", release.name, release.version),
+        digest = release.digest,
+        keys = shared.keys.as_ref().map_or(0, keys::Keys::len),
+        policies = shared.settings.policies.is_some(),
+        feedback = options.feedback.as_ref().map(|path| path.display().to_string()),
+        "serving"
+    );
     ready(local);
     accept(&shared, listener, local, &mut stop).await;
     if let Some(feedback) = &shared.feedback {
@@ -287,10 +298,12 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(Duration::from_secs(1), refusal).await; // the client may have gone
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGHUP and SIGINT.
 struct Stop {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
 }
@@ -300,8 +313,12 @@ impl Stop {
     fn new() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let context = "the signals to stop cannot be listened for";
-        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        Ok(Self { terminate: terminate.context(context)?, interrupt: interrupt.context(context)? })
+        let listen = |kind| signal(kind).context(context);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     #[cfg(not(unix))]
@@ -309,11 +326,12 @@ impl Stop {
         Ok(Self {})
     }
 
-    /// Either signal.
+    /// Any of them.
     async fn asked(&mut self) {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
             _ = self.interrupt.recv() => {}
         }
         #[cfg(not(unix))]

@@ -53,7 +53,7 @@ fn admitted(
 
 /// The key, wherever the client puts it.
 pub(crate) fn key<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
-    let header = || request.header("x-goog-api-key").or_else(|| request.bearer()).map(Cow::Borrowed);
+    let header = || request.header("x-goog-api-key").or_else(|| request.key()).map(Cow::Borrowed);
     request.query("key").filter(|key| !key.is_empty()).or_else(header).filter(|key| !key.is_empty())
 }
 
