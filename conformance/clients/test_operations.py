@@ -152,7 +152,7 @@ def test_not_even_a_log_for_debugging_holds_a_text(start):
         ("--policies", "[policies.a]\nreview = { TOXICTY = 0.7 }\n", "line 2 column 12: the release has no label"),
         ("--keys", '[[key]]\nname = "a"\nsha256 = "12"\n', "line 3 column 10: sha256 must be 64 hexadecimal digits"),
         ("--keys", "", "no keys; make one with `palisade key new NAME`"),
-        ("--feedback", "This is no database, and long enough to be read as one." * 20, "cannot keep feedback there"),
+        ("--feedback", "This is no database, and long enough to be read as one." * 20, "cannot be used for feedback"),
     ],
 )
 def test_a_wrong_file_is_told_before_anything_is_served(palisade, tmp_path, flag, text, complaint):
