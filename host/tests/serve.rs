@@ -263,6 +263,8 @@ fn what_is_wrong_is_told_before_listening() {
     let default = beside_program("palisade-default.wasm");
     for (arguments, words) in [
         (["--policies", &policies], "line 2 column 12: the release has no label TOXICTY; it has TOXICITY"),
+        (["--listen", "localhost:80"], "like 127.0.0.1:8080"),
+        (["--keys", "no-such-file"], "no-such-file: API keys: No such file"),
         (["--keys", &keys], "line 3 column 10: sha256 must be 64 hexadecimal digits"),
         (["--config", &config], "line 2 column 1: unknown field `quue-max`"),
         (["--config", &range], "workers is 1000, and must be from 1 to 256"),

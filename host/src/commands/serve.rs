@@ -30,7 +30,7 @@ pub struct Arguments {
     #[serde(skip)]
     config: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
-    #[arg(long, env = "PALISADE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "PALISADE_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// This server's address as its clients see it, where a proxy stands before it
     #[arg(long, env = "PALISADE_PUBLIC_URL", value_name = "URL")]
@@ -112,6 +112,11 @@ A request counts once for a key's limit, however many texts it has; each part of
 SIGTERM, SIGHUP and Ctrl-C stop it: for half a second /readyz says so and new connections are still taken, then what was accepted is
 answered; Ctrl-C again cuts that short. Policies and keys are read at start. Logs go to standard error and never hold a text. Traces are sent where
 OTEL_EXPORTER_OTLP_ENDPOINT names a collector.";
+
+/// An address to listen on, which is no name.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write a number and a port, like 127.0.0.1:8080 or [::]:8080")
+}
 
 /// Takes from the file what neither flag nor variable gives.
 macro_rules! fill {

@@ -60,7 +60,7 @@ struct Bucket {
 impl Keys {
     /// Reads a file. Errors have the file's name, line and column, and no hash.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("{}: API keys", path.display()))?;
         let at = |start: usize| {
             let (line, column) = line_and_column(&text, start);
             format!("{}: line {line} column {column}", path.display())
