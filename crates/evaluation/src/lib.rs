@@ -1,7 +1,9 @@
 //! Measures of scores against labels.
 //!
-//! Pure functions over slices of scores in 0 to 1 and labels; ties are handled as scikit-learn does, so figures can be
-//! compared. The entry type is [`LabelReport`]; [`Outcomes`] is its input.
+//! Pure functions over scores in 0 to 1 and labels; ties are handled as scikit-learn does, so figures can be
+//! compared. [`LabelReport`] measures one label at once; [`Outcomes`] is its input, and has each measure by itself.
+//! Every measure also takes a weight for each row, which is how [`estimate`] draws bootstrap samples without copying
+//! or sorting anything, and how a group of rows is measured alone.
 //!
 //! ```
 //! use palisade_evaluation::{LabelReport, Outcomes};
@@ -12,24 +14,44 @@
 //! assert_eq!(report.positives, 2);
 //! ```
 
+mod bias;
+mod bootstrap;
+mod curves;
+mod decisions;
+
 use serde::Serialize;
+
+pub use bias::{BiasAucs, bias_aucs};
+pub use bootstrap::{Estimate, RESAMPLES, estimate};
+pub use curves::{CalibrationBin, Point};
+pub use decisions::Confusion;
 
 /// Bins of [`Outcomes::calibration_error`].
 pub const CALIBRATION_BINS: usize = 15;
 
+/// One row: its place in the input, its score, and whether the label holds.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    row: usize,
+    score: f32,
+    positive: bool,
+}
+
 /// Scores of one label with the truth, sorted by falling score.
 #[derive(Debug, Clone)]
 pub struct Outcomes {
-    sorted: Vec<(f32, bool)>,
+    sorted: Vec<Outcome>,
     positives: usize,
 }
 
 impl Outcomes {
-    /// Takes pairs of a finite score and whether the label holds, in any order.
-    pub fn new(mut pairs: Vec<(f32, bool)>) -> Self {
-        pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let positives = pairs.iter().filter(|pair| pair.1).count();
-        Self { sorted: pairs, positives }
+    /// Takes pairs of a finite score and whether the label holds, in any order. A pair's place is its row, for weights.
+    pub fn new(pairs: Vec<(f32, bool)>) -> Self {
+        let mut sorted: Vec<Outcome> =
+            pairs.into_iter().enumerate().map(|(row, (score, positive))| Outcome { row, score, positive }).collect();
+        sorted.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let positives = sorted.iter().filter(|outcome| outcome.positive).count();
+        Self { sorted, positives }
     }
 
     /// Number of pairs.
@@ -47,76 +69,68 @@ impl Outcomes {
         self.positives
     }
 
-    /// (positives, negatives) of each group of equal scores, from the highest score down.
-    fn groups(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()).map(|group| {
-            let positives = group.iter().filter(|pair| pair.1).count();
-            (count(positives), count(group.len() - positives))
+    /// Weights of (positives, negatives) of each group of equal scores, from the highest score down.
+    fn groups(&self, weight: impl Fn(usize) -> u32) -> impl Iterator<Item = (f64, f64)> {
+        self.sorted.chunk_by(|a, b| a.score.total_cmp(&b.score).is_eq()).map(move |group| {
+            group.iter().fold((0.0, 0.0), |(positives, negatives), outcome| {
+                let weight = f64::from(weight(outcome.row));
+                if outcome.positive { (positives + weight, negatives) } else { (positives, negatives + weight) }
+            })
         })
     }
 
     /// Probability that a positive scores higher than a negative, a tie counting half (Mann and Whitney 1947).
     /// `None` where one of the classes is empty.
     pub fn roc_auc(&self) -> Option<f64> {
-        let (all_positives, all_negatives) = (count(self.positives), count(self.len() - self.positives));
-        if all_positives == 0.0 || all_negatives == 0.0 {
-            return None;
-        }
-        let mut above = 0.0;
-        let mut won = 0.0;
-        for (positives, negatives) in self.groups() {
+        self.roc_auc_weighted(|_| 1)
+    }
+
+    /// [`Outcomes::roc_auc`] with a row counted as often as its weight says.
+    pub fn roc_auc_weighted(&self, weight: impl Fn(usize) -> u32) -> Option<f64> {
+        let (mut above, mut below, mut won) = (0.0, 0.0, 0.0);
+        for (positives, negatives) in self.groups(weight) {
             won += negatives * (above + positives / 2.0);
             above += positives;
+            below += negatives;
         }
-        Some(won / (all_positives * all_negatives))
+        (above > 0.0 && below > 0.0).then(|| won / (above * below))
     }
 
     /// Area under the precision-recall steps: Σ (recallₙ − recallₙ₋₁) · precisionₙ, without interpolation.
     /// `None` where there are no positives.
     pub fn average_precision(&self) -> Option<f64> {
-        if self.positives == 0 {
-            return None;
-        }
+        self.average_precision_weighted(|_| 1)
+    }
+
+    /// [`Outcomes::average_precision`] with a row counted as often as its weight says.
+    pub fn average_precision_weighted(&self, weight: impl Fn(usize) -> u32) -> Option<f64> {
         let (mut hits, mut flagged, mut area) = (0.0, 0.0, 0.0);
-        for (positives, negatives) in self.groups() {
+        for (positives, negatives) in self.groups(weight) {
             hits += positives;
             flagged += positives + negatives;
-            area += positives * hits / flagged;
+            if positives > 0.0 {
+                area += positives * hits / flagged;
+            }
         }
-        Some(area / count(self.positives))
+        (hits > 0.0).then(|| area / hits)
     }
 
     /// Precision, recall and F1 of "score ≥ threshold"; 0 where nothing is flagged or nothing is positive.
     pub fn at_threshold(&self, threshold: f32) -> AtThreshold {
-        let flagged: Vec<_> = self.sorted.iter().take_while(|pair| pair.0 >= threshold).collect();
-        let hits = count(flagged.iter().filter(|pair| pair.1).count());
-        let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let confusion =
+            Confusion::count(self.sorted.iter().map(|outcome| (outcome.score >= threshold, outcome.positive, 1)));
         AtThreshold {
             threshold,
-            precision: ratio(hits, count(flagged.len())),
-            recall: ratio(hits, count(self.positives)),
-            f1: ratio(2.0 * hits, count(flagged.len()) + count(self.positives)),
+            precision: confusion.precision().unwrap_or(0.0),
+            recall: confusion.recall().unwrap_or(0.0),
+            f1: confusion.f1().unwrap_or(0.0),
         }
     }
 
     /// Expected calibration error: mean distance of mean score and share of positives over [`CALIBRATION_BINS`] bins
     /// of equal width, weighted by the bins' sizes (Guo et al. 2017). 0 where there are no pairs.
     pub fn calibration_error(&self) -> f64 {
-        let mut bins = [(0.0_f64, 0.0_f64); CALIBRATION_BINS];
-        for &(score, positive) in &self.sorted {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a bin's number, clamped below"
-            )]
-            let bin = (f64::from(score) * count(CALIBRATION_BINS)) as usize;
-            if let Some((scores, positives)) = bins.get_mut(bin.min(CALIBRATION_BINS - 1)) {
-                *scores += f64::from(score);
-                *positives += f64::from(u8::from(positive));
-            }
-        }
-        let gaps: f64 = bins.iter().map(|(scores, positives)| (scores - positives).abs()).sum();
-        if self.is_empty() { 0.0 } else { gaps / count(self.len()) }
+        self.calibration_error_weighted(|_| 1).unwrap_or(0.0)
     }
 }
 
@@ -170,22 +184,32 @@ fn count(n: usize) -> f64 {
     n as f64
 }
 
+/// A share, where there is something to have a share of.
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn near(found: Option<f64>, expected: f64) {
-        assert!((found.unwrap() - expected).abs() < 1e-12, "{found:?} is not {expected}");
+    pub(crate) const SCORES: [f32; 10] = [0.1, 0.4, 0.35, 0.8, 0.8, 0.2, 0.65, 0.35, 0.9, 0.05];
+    pub(crate) const TRUTH: [bool; 10] = [false, false, true, true, false, false, true, false, true, true];
+
+    pub(crate) fn example() -> Outcomes {
+        Outcomes::new(SCORES.into_iter().zip(TRUTH).collect())
+    }
+
+    pub(crate) fn near(found: Option<f64>, expected: f64) {
+        assert!((found.unwrap() - expected).abs() < 1e-9, "{found:?} is not {expected}");
     }
 
     /// Expected figures from scikit-learn 1.9.1: `roc_auc_score`, `average_precision_score`, `f1_score`.
     #[test]
     fn measures_agree_with_scikit_learn() {
-        let scores = [0.1, 0.4, 0.35, 0.8, 0.8, 0.2, 0.65, 0.35, 0.9, 0.05];
-        let truth = [false, false, true, true, false, false, true, false, true, true];
-        let outcomes = Outcomes::new(scores.into_iter().zip(truth).collect());
+        let outcomes = example();
         near(outcomes.roc_auc(), 0.64);
         near(outcomes.average_precision(), 0.697_619_047_619_047_6);
         near(Some(outcomes.at_threshold(0.4).f1), 0.6);
@@ -223,6 +247,18 @@ mod tests {
             if let (Some(one), Some(other)) = (one, other) {
                 prop_assert!((one + other - 1.0).abs() < 1e-9);
             }
+        }
+
+        #[test]
+        fn a_weight_is_a_number_of_copies(rows: Vec<(u8, bool, u8)>) {
+            let rows: Vec<_> = rows.into_iter().map(|(n, positive, copies)| (f32::from(n) / 255.0, positive, copies % 4)).collect();
+            let weighted = Outcomes::new(rows.iter().map(|row| (row.0, row.1)).collect());
+            let weight = |row: usize| u32::from(rows[row].2);
+            let copied = Outcomes::new(rows.iter().flat_map(|row| vec![(row.0, row.1); row.2.into()]).collect());
+            let same = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a == b, |(a, b)| (a - b).abs() < 1e-9);
+            prop_assert!(same(weighted.roc_auc_weighted(weight), copied.roc_auc()));
+            prop_assert!(same(weighted.average_precision_weighted(weight), copied.average_precision()));
+            prop_assert!(same(weighted.calibration_error_weighted(weight), copied.calibration_error_weighted(|_| 1)));
         }
     }
 }
