@@ -24,8 +24,10 @@ pub mod commands;
 pub mod engine;
 mod error;
 pub mod input;
+mod labelled;
 pub mod ordered;
 pub mod serve;
+pub mod suite;
 mod table;
 
 pub use artefact::Artefact;

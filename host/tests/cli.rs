@@ -360,6 +360,87 @@ fn eval_reads_gzip() {
     );
 }
 
+/// A folder with a suite of one measurement over a few rows.
+fn suite(keys: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "text,toxic,group\nYou are an idiot,1,women\nStupid <b>moron</b>,1,\nWhat a lovely day,0,women\nThanks all,0,\nYou are kind & clever,1,\n";
+    fs::write(folder.path().join("rows.csv"), rows).unwrap();
+    let file = folder.path().join("mine.toml");
+    let head =
+        "about = \"A <i>few</i> rows\"\n[[measurement]]\nname = \"rows\"\ntitle = \"Rows\"\nfile = \"rows.csv\"\n";
+    fs::write(&file, format!("{head}{keys}\n")).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (folder, file)
+}
+
+#[test]
+fn eval_measures_a_suite_of_ones_own() {
+    let keys = "accuracy_by = [\"group\"]\ngroups = { column = \"group\" }\nscores = [\n  { label = \"TOXICITY\", column = \"toxic\", calibration = true },\n  { name = \"harm\", any = [\"INSULT\", \"NONSENSE\"], column = \"toxic\" },\n  { label = \"NONSENSE\", column = \"toxic\" },\n]";
+    let (folder, file) = suite(keys);
+    let data = folder.path().to_str().unwrap();
+    let page = folder.path().join("report.html");
+    let arguments = ["eval", "--suite", &file, "--data", data, "--resamples", "50"];
+    let ended = palisade(&[&arguments[..], &["--json", "--html", page.to_str().unwrap()]].concat());
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&report["suite"], &report["texts"], &report["resamples"]), (&json!("mine"), &json!(5), &json!(50)));
+    // A label that the release lacks is missing, not no.
+    let skipped = &report["skipped"];
+    assert_eq!((&skipped[0]["score"], &skipped[0]["measured_on_the_rest"]), (&json!("harm"), &json!(true)));
+    assert_eq!((&skipped[1]["score"], &skipped[1]["measured_on_the_rest"]), (&json!("NONSENSE"), &json!(false)));
+    let measured = &report["measurements"][0];
+    assert_eq!(measured["scores"].as_array().unwrap().len(), 2);
+    let toxicity = &measured["scores"][0];
+    assert_eq!((&toxicity["rows"], &toxicity["positives"]), (&json!(5), &json!(3)));
+    let auc = &toxicity["roc_auc"];
+    assert!((auc["value"].as_f64().unwrap() - 4.0 / 6.0).abs() < 0.4 && auc["interval"][1] == 1.0, "{auc}");
+    let confusion = &toxicity["decisions"][0]["confusion"];
+    assert_eq!((&confusion["true_positives"], &confusion["true_negatives"]), (&json!(2), &json!(2)));
+    assert_eq!(toxicity["groups"][0]["name"], "women");
+    assert_eq!(toxicity["calibration"].as_array().unwrap().len(), 15);
+    // Texts of files stay out of reports unless they are asked for.
+    assert_eq!(measured["examples"], json!([]));
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("A &lt;i&gt;few&lt;/i&gt; rows") && !html.contains("kind"), "{html}");
+    let shown = palisade(&[&arguments[..], &["--examples", "--html", page.to_str().unwrap()]].concat());
+    assert_eq!(shown.status, 0, "{}", shown.stderr);
+    assert!(fs::read_to_string(&page).unwrap().contains("You are kind &amp; clever"));
+    assert!(shown.stdout.contains("rows, NONSENSE: skipped: the release has no NONSENSE"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("rows, harm: measured without NONSENSE"), "{}", shown.stdout);
+}
+
+#[test]
+fn a_suite_that_cannot_be_measured_says_what_to_change() {
+    let scores = "scores = [{ label = \"TOXICITY\", column = \"toxic\" }]";
+    let (folder, file) = suite(scores);
+    fails(&["eval", "--suite", &file], &["mine", "\"rows\"", "rows.csv", "--data FOLDER"]);
+    fails(&["eval", "--suite", &file, "--data", "nowhere"], &["--data nowhere: no such folder"]);
+    fails(&["eval", "--suite", "nothing"], &["nothing", "functional, development"]);
+    fails(&["eval", "--suite", &file, "rows.csv"], &["cannot be used with"]);
+    fails(&["eval", "rows.csv", "--text-column", "text"], &["--label-columns"]);
+    let data = folder.path().to_str().unwrap();
+    for (keys, parts) in [
+        (format!("{scores}\nscored = 1"), vec!["mine.toml", "unknown field `scored`"]),
+        (scores.replace("toxic", "toxicity"), vec!["rows.csv", "no column \"toxicity\"", "text, toxic, group"]),
+        (scores.replace("toxic", "group"), vec!["rows.csv, line 2", "\"women\"", "yes = ["]),
+        (scores.replace("TOXICITY", "NONSENSE"), vec!["the release has none of its labels"]),
+        (format!("{scores}\nonly = {{ group = [\"nobody\"] }}"), vec!["no row passes only"]),
+    ] {
+        let (_folder, file) = suite(&keys);
+        fails(&["eval", "--suite", &file, "--data", data], &parts);
+    }
+}
+
+#[test]
+fn the_functional_suite_runs() {
+    let ended = palisade(&["eval", "--suite", "functional", "--sample", "60", "--resamples", "20"]);
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    for part in ["on the suite functional", "SEXUALLY_EXPLICIT", "function ", "expected ", "hateful by group", "trick "]
+    {
+        assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
+    }
+}
+
 /// A copy of the shipped release with one file changed; with `adjusted`, the manifest knows the change.
 fn bake_fails(file: &str, adjusted: bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>, parts: &[&str]) {
     let folder = tempfile::tempdir().unwrap();

@@ -148,7 +148,15 @@ mod tests {
     fn curves_agree_with_scikit_learn() {
         let roc: Vec<(f64, f64)> = example().roc_curve(1000).iter().map(|point| (point.x, point.y)).collect();
         let expected = [
-            (0.0, 0.0), (0.0, 0.2), (0.2, 0.4), (0.2, 0.6), (0.4, 0.6), (0.6, 0.8), (0.8, 0.8), (1.0, 0.8), (1.0, 1.0),
+            (0.0, 0.0),
+            (0.0, 0.2),
+            (0.2, 0.4),
+            (0.2, 0.6),
+            (0.4, 0.6),
+            (0.6, 0.8),
+            (0.8, 0.8),
+            (1.0, 0.8),
+            (1.0, 1.0),
         ];
         assert_eq!(roc, expected);
         let curve = example().precision_recall_curve(1000);

@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn nothing_has_no_rates() {
         let nothing = Confusion::default();
-        assert_eq!((nothing.precision(), nothing.recall(), nothing.macro_f1(), nothing.accuracy()), (None, None, None, None));
+        assert_eq!(
+            (nothing.precision(), nothing.recall(), nothing.macro_f1(), nothing.accuracy()),
+            (None, None, None, None)
+        );
     }
 
     proptest! {

@@ -1,12 +1,11 @@
 //! `palisade bake`: a release becomes an artefact.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{ExitStatus, beside_program, say};
+use super::{ExitStatus, beside_program, say, write_whole};
 use crate::Artefact;
 use crate::artefact::mib;
 use crate::bake::{ReleaseFolder, bake};
@@ -44,20 +43,4 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let size = mib(artefact.anatomy.sizes.file);
     say(&format!("baked {release} into {} ({size})", arguments.output.display()));
     Ok(ExitStatus::Done)
-}
-
-/// Writes a file that is either there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        // Readable by all, like any file that is made to be copied elsewhere.
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

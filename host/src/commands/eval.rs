@@ -1,34 +1,33 @@
 //! `palisade eval`: a release measured against labelled texts.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use csv::{Position, StringRecord};
-use flate2::read::MultiGzDecoder;
+use csv::StringRecord;
 use palisade_evaluation::{LabelReport, Outcomes};
 use serde_json::{Map, Value, json};
 
 use super::{ArtefactArguments, ExitStatus, Ready, Worker, progress};
 use crate::bindings::{Description, Options};
 use crate::input::{BATCH_TEXTS_MAX, bytes_kept};
+use crate::labelled::{Labelled, truth};
 use crate::ordered::map_ordered;
 
 /// Arguments of `palisade eval`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Labelled texts: CSV with commas, UTF-8, the columns' names in the first line; gzip where the name ends in .gz
-    file: PathBuf,
+    #[arg(required_unless_present = "suite")]
+    file: Option<PathBuf>,
     /// Column that holds the text
-    #[arg(long, value_name = "COLUMN")]
-    text_column: String,
+    #[arg(long, value_name = "COLUMN", required_unless_present = "suite")]
+    text_column: Option<String>,
     /// Columns that hold the truth, with commas between them, each as COLUMN=LABEL, or COLUMN where it is named like the label.
     /// A cell is 1 or true, 0 or false, a number (0.5 and more is yes), or empty (unknown)
-    #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN[=LABEL]")]
+    #[arg(long, value_delimiter = ',', required_unless_present = "suite", value_name = "COLUMN[=LABEL]")]
     label_columns: Vec<String>,
     /// Only rows whose COLUMN is VALUE; where given more than once, all must hold
     #[arg(long = "where", value_name = "COLUMN=VALUE")]
@@ -36,6 +35,8 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    suite: super::suite::SuiteArguments,
     #[command(flatten)]
     artefact: ArtefactArguments,
 }
@@ -51,27 +52,22 @@ struct Row {
 
 /// Scores every row and prints the measures.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
-    let quotes = Arc::new(AtomicUsize::new(0));
-    let mut reader = open(&arguments.file, &quotes)?;
-    let header = reader.headers().with_context(|| arguments.file.display().to_string())?.clone();
+    let Some(file) = &arguments.file else {
+        return super::suite::run(&arguments.suite, &arguments.artefact, arguments.json);
+    };
+    let table = Labelled::open(file)?;
     let ready = arguments.artefact.prepare()?;
-    let columns = Columns::find(arguments, &header, &ready.description)?;
+    let columns = Columns::find(arguments, &table, &ready.description)?;
     let stop = AtomicBool::new(false);
-    let mut rows = Rows { reader, columns: &columns, file: &arguments.file, failure: None, stop: &stop };
+    let mut rows = Rows { table, columns: &columns, file, failure: None, stop: &stop };
     let (pairs, count) = score(&mut rows, &ready, &columns.labels)?;
     if let Some(failure) = rows.failure {
         return Err(failure);
     }
-    if quotes.load(Ordering::Relaxed) % 2 == 1 {
-        bail!(
-            "{}: a quote is opened and never closed, so rows are lost (quotes inside a cell are doubled)",
-            arguments.file.display()
-        );
-    }
     if count == 0 {
         bail!(
             "{}: no rows to measure{}",
-            arguments.file.display(),
+            file.display(),
             if arguments.filters.is_empty() { "" } else { " pass --where" }
         );
     }
@@ -96,31 +92,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Counts the quotes that pass, for in a whole CSV file (RFC 4180) their number is even.
-struct QuoteCounter<R> {
-    inner: R,
-    quotes: Arc<AtomicUsize>,
-}
-
-impl<R: Read> Read for QuoteCounter<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        let quotes = buffer.iter().take(length).filter(|&&byte| byte == b'"').count();
-        self.quotes.fetch_add(quotes, Ordering::Relaxed);
-        Ok(length)
-    }
-}
-
-fn open(path: &Path, quotes: &Arc<AtomicUsize>) -> Result<csv::Reader<Box<dyn Read + Send>>> {
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    let content: Box<dyn Read + Send> = if path.extension().is_some_and(|extension| extension == "gz") {
-        Box::new(MultiGzDecoder::new(BufReader::new(file)))
-    } else {
-        Box::new(file)
-    };
-    Ok(csv::Reader::from_reader(Box::new(QuoteCounter { inner: content, quotes: Arc::clone(quotes) })))
-}
-
 /// Where in a record everything stands.
 struct Columns {
     text: usize,
@@ -131,19 +102,10 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(arguments: &Arguments, header: &StringRecord, description: &Description) -> Result<Self> {
-        let place = |name: &str| {
-            header.iter().position(|column| column == name).ok_or_else(|| {
-                let columns: Vec<_> = header.iter().collect();
-                if columns.is_empty() {
-                    return anyhow!("{}: the file is empty", arguments.file.display());
-                }
-                anyhow!("{}: no column {name:?}; it has {}", arguments.file.display(), columns.join(", "))
-            })
-        };
+    fn find(arguments: &Arguments, table: &Labelled, description: &Description) -> Result<Self> {
         let known: Vec<&str> = description.labels.iter().map(|label| label.name.as_str()).collect();
         let mut found = Self {
-            text: place(&arguments.text_column)?,
+            text: table.column(arguments.text_column.as_deref().unwrap_or_default())?,
             truth: Vec::new(),
             labels: Vec::new(),
             filters: Vec::new(),
@@ -163,13 +125,13 @@ impl Columns {
             if found.labels.contains(&label) {
                 bail!("--label-columns names two columns for {label}");
             }
-            found.truth.push(place(column)?);
+            found.truth.push(table.column(column)?);
             found.labels.push(label);
         }
         for filter in &arguments.filters {
             let (column, value) =
                 filter.split_once('=').with_context(|| format!("--where {filter:?} is not COLUMN=VALUE"))?;
-            found.filters.push((place(column)?, value.to_owned()));
+            found.filters.push((table.column(column)?, value.to_owned()));
         }
         Ok(found)
     }
@@ -192,27 +154,9 @@ impl Columns {
     }
 }
 
-fn truth(cell: &str, label: &str) -> Result<Option<bool>, String> {
-    match cell.trim() {
-        "" => Ok(None),
-        "true" | "True" | "TRUE" => Ok(Some(true)),
-        "false" | "False" | "FALSE" => Ok(Some(false)),
-        number => match number.parse::<f64>() {
-            Ok(number) if (0.0..=1.0).contains(&number) => Ok(Some(number >= 0.5)),
-            _ => {
-                // A long cell is more likely a text, and texts stay out of messages.
-                let held = if cell.len() <= 16 { format!("{cell:?}") } else { format!("{} bytes", cell.len()) };
-                Err(format!(
-                    "the column of {label} holds {held}, which is no number within 0 and 1, true, false or empty"
-                ))
-            }
-        },
-    }
-}
-
 /// Batches of rows; ends at the first bad one and keeps what was wrong with it.
 struct Rows<'a> {
-    reader: csv::Reader<Box<dyn Read + Send>>,
+    table: Labelled,
     columns: &'a Columns,
     file: &'a Path,
     failure: Option<anyhow::Error>,
@@ -223,8 +167,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn next_row(&mut self) -> Result<Option<Row>> {
         let mut record = StringRecord::new();
-        while self.reader.read_record(&mut record).with_context(|| self.file.display().to_string())? {
-            let line = record.position().map_or(0, Position::line);
+        while let Some(line) = self.table.next(&mut record)? {
             let row =
                 self.columns.row(&record, line).map_err(|e| anyhow!("{}, line {line}: {e}", self.file.display()))?;
             if row.is_some() {
@@ -346,22 +289,4 @@ impl Report<'_> {
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     (count > 0.0).then(|| sum / count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::truth;
-
-    #[test]
-    fn a_cell_is_yes_no_or_unknown() {
-        let check = |cell, expect| assert_eq!(truth(cell, "TOXICITY"), Ok(expect), "{cell:?}");
-        check("1", Some(true));
-        check("0.0", Some(false));
-        check("0.5", Some(true));
-        check("True", Some(true));
-        check(" ", None);
-        assert!(truth("maybe", "TOXICITY").unwrap_err().contains("\"maybe\""));
-        assert!(truth("7", "TOXICITY").is_err());
-        assert!(!truth("a whole comment in the wrong column", "TOXICITY").unwrap_err().contains("comment"));
-    }
 }

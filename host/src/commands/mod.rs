@@ -8,9 +8,9 @@ pub mod inspect;
 pub mod key;
 pub mod policy;
 pub mod serve;
+pub mod suite;
 
-use std::fmt::Write;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -122,6 +122,22 @@ pub fn beside_program(name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// Writes a file that is either there whole or not at all.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Readable by all, like any file that is made to be copied elsewhere.
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
 /// Writes one line to standard error, where logs go.
 #[expect(clippy::print_stderr, reason = "the one place that writes to standard error")]
 pub fn say(message: &str) {
@@ -134,7 +150,7 @@ pub fn progress(what: &'static str) -> ProgressBar {
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {rate}/s, {elapsed}") {
-        let rate = |state: &ProgressState, out: &mut dyn Write| {
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{:.0}", state.per_sec());
         };
         bar.set_style(style.with_key("rate", rate));
