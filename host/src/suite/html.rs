@@ -12,7 +12,7 @@ const STYLE: &str = include_str!("report.css");
 type Of = fn(&Group) -> Option<Estimate>;
 /// Side of a plot, and the margin for its axes.
 const PLOT: f64 = 200.0;
-const MARGIN: f64 = 28.0;
+const MARGIN: f64 = 34.0;
 
 /// The page.
 pub fn page(report: &Report) -> String {
@@ -170,7 +170,7 @@ fn accuracy(out: &mut String, breakdown: &Breakdown) {
     let _ = write!(out, "<h3>Accuracy{} by {}</h3>\n<div class=\"bars\">", escaped(&of), escaped(&breakdown.by));
     for Slice { name, rows, decided_by, accuracy } in &breakdown.slices {
         let note = match (&breakdown.score, decided_by.as_slice()) {
-            (None, [score]) => format!("{rows} by {score}"),
+            (None, [score]) => format!("{rows}, by {score}"),
             _ => rows.to_string(),
         };
         bar(out, if name.is_empty() { "–" } else { name }, &note, *accuracy, "fill");
