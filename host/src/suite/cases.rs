@@ -121,7 +121,7 @@ fn filled(template: &str, words: &Table) -> Option<String> {
         text.push_str(before);
         match slot.chars().next() {
             Some(first) if first.is_uppercase() => text.push_str(&capitalised(word)),
-            _ if slot.starts_with("slur") => text.push_str(&format!("<{word}>")),
+            _ if slot.starts_with("slur") => text.extend(["<", word, ">"]),
             _ => text.push_str(word),
         }
         rest = behind;
