@@ -420,3 +420,163 @@ fn quantised(rows: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     }
     (weights, scales)
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests read the release")]
+mod tests {
+    use super::*;
+
+    fn read_release(name: &str) -> Vec<u8> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/english-toxicity");
+        std::fs::read(folder.join(name)).unwrap()
+    }
+
+    fn shipped() -> Graph {
+        Model::decode(read_release("model.onnx").as_slice()).unwrap().graph.unwrap()
+    }
+
+    fn model(graph: &Graph) -> Result<ModelParts, String> {
+        Reader::new(graph).model()
+    }
+
+    #[track_caller]
+    fn refused(graph: &Graph, parts: &[&str]) {
+        let problem = model(graph).unwrap_err();
+        for part in parts {
+            assert!(problem.contains(part), "{problem:?} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_node_is_named() {
+        let mut graph = shipped();
+        // All nodes up to the end of the first layer, and the last ones.
+        let count = graph.nodes.len();
+        for place in (0..60).step_by(3).chain(count - 3..count) {
+            let node = graph.nodes[place].clone();
+            let name = format!("node {:?}", node.name);
+            graph.nodes[place].op = "Relu".to_owned();
+            refused(&graph, &[&name, "Relu", &format!("expected {}", node.op)]);
+            graph.nodes[place] = Node { inputs: vec!["elsewhere".to_owned()], ..node.clone() };
+            refused(&graph, &[&name, "elsewhere"]);
+            let surplus = Attribute { name: "surplus".to_owned(), ..Attribute::default() };
+            graph.nodes[place] = Node { attributes: [node.attributes.clone(), vec![surplus]].concat(), ..node.clone() };
+            refused(&graph, &[&name, "surplus"]);
+            graph.nodes[place] = node;
+        }
+    }
+
+    #[test]
+    fn a_graph_that_ends_or_goes_on_elsewhere_is_refused() {
+        let mut graph = shipped();
+        let last = graph.nodes.pop().unwrap();
+        refused(&graph, &["the graph ends where node \"logits\" (Add) is expected"]);
+        graph.nodes.extend([last.clone(), last]);
+        refused(&graph, &["node \"logits\" (Add) comes after the logits"]);
+    }
+
+    #[test]
+    fn changed_constants_and_shapes_are_named() {
+        let original = shipped();
+        type Change = fn(&mut Tensor);
+        let changes: [(&str, Change, &str); 6] = [
+            ("gelu.half", |tensor| tensor.raw = 0.25_f32.to_le_bytes().to_vec(), "is 0.25, not 0.5"),
+            ("layers.0.scale", |tensor| tensor.raw = 1_f32.to_le_bytes().to_vec(), "is 1"),
+            ("layers.1.split", |tensor| tensor.raw[16] += 1, "not [0, 0, heads"),
+            ("layers.0.output.bias", |tensor| tensor.dimensions[0] += 1, "has the shape"),
+            ("head.weight", |tensor| drop(tensor.raw.pop()), "raw bytes"),
+            ("layers.0.attention_norm.bias", |tensor| tensor.raw[..4].fill(0xff), "no number"),
+        ];
+        for (name, change, expected) in changes {
+            let mut graph = original.clone();
+            change(graph.initializers.iter_mut().find(|tensor| tensor.name == name).unwrap());
+            refused(&graph, &[name, expected]);
+        }
+    }
+
+    /// The form in which the matrices are int8 already.
+    fn with_int8_matrices(graph: &Graph) -> Graph {
+        let mut changed = graph.clone();
+        changed.nodes.clear();
+        for node in &graph.nodes {
+            let stored = format!("{}.float16", node.name);
+            if node.op != "Cast" || node.inputs != [stored.as_str()] || node.name == "position.weight" {
+                changed.nodes.push(node.clone());
+                continue;
+            }
+            let [int8, float, scale] = ["int8", "float", "scale"].map(|part| format!("{}.{part}", node.name));
+            let tensor = changed.initializers.iter_mut().find(|tensor| tensor.name == stored).unwrap();
+            let [inputs, outputs] = [tensor.dimensions[0], tensor.dimensions[1]].map(|size| usize::try_from(size).unwrap());
+            let halves = tensor.raw.as_chunks::<2>().0.iter().map(|&bytes| from_half(u16::from_le_bytes(bytes)));
+            let (weights, scales) = quantised(&transposed(&halves.collect::<Vec<_>>(), outputs), inputs);
+            let weights = transposed(&weights, inputs).into_iter().map(i8::cast_unsigned).collect();
+            *tensor = Tensor { name: int8.clone(), kind: INT8, raw: weights, ..tensor.clone() };
+            let raw = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+            let dimensions = vec![size_as_i64(outputs)];
+            changed.initializers.push(Tensor { name: scale.clone(), kind: FLOAT, raw, dimensions });
+            changed.nodes.push(Node { inputs: vec![int8], outputs: vec![float.clone()], name: float.clone(), ..node.clone() });
+            let product = Node { inputs: vec![float, scale], op: "Mul".to_owned(), attributes: vec![], ..node.clone() };
+            changed.nodes.push(product);
+        }
+        changed
+    }
+
+    #[test]
+    fn matrices_in_int8_pack_to_the_same_bytes() {
+        let graph = shipped();
+        let changed = with_int8_matrices(&graph);
+        assert_eq!(changed.nodes.len(), graph.nodes.len() + 18);
+        let table = wordpiece::import(&read_release("tokenizer.json")).unwrap();
+        let packed = |graph: &Graph| write(&model(graph).unwrap(), &table).unwrap();
+        assert!(packed(&graph).bytes() == packed(&changed).bytes());
+
+        let mut other = changed.clone();
+        other.nodes.iter_mut().find(|node| node.name == "layers.2.value.weight").unwrap().inputs.reverse();
+        refused(&other, &["node \"layers.2.value.weight\" (Mul): expected the inputs"]);
+    }
+
+    #[test]
+    fn widths_that_the_kernels_do_not_take_are_refused() {
+        let shape = Shape {
+            layers: 1,
+            width: 384,
+            heads: 12,
+            inner: 1536,
+            labels: 6,
+            positions: 256,
+            vocabulary: 100,
+            epsilon: 1e-12,
+        };
+        assert_eq!(shape.check(), Ok(()));
+        for changed in [
+            Shape { width: 380, heads: 10, ..shape },
+            Shape { inner: 1532, ..shape },
+            Shape { heads: 7, ..shape },
+            Shape { heads: 0, ..shape },
+            Shape { layers: 0, ..shape },
+        ] {
+            assert!(changed.check().is_err(), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn another_tokenizer_is_refused_by_name() {
+        let original: serde_json::Value = serde_json::from_slice(&read_release("tokenizer.json")).unwrap();
+        type Change = fn(&mut serde_json::Value);
+        let changes: [(Change, &str); 7] = [
+            (|t| t["model"]["type"] = "BPE".into(), "model is BPE"),
+            (|t| t["model"]["continuing_subword_prefix"] = "@@".into(), "@@"),
+            (|t| t["model"]["max_input_chars_per_word"] = 50.into(), "50"),
+            (|t| t["normalizer"]["lowercase"] = false.into(), "lowercase false, not true"),
+            (|t| t["pre_tokenizer"]["type"] = "Whitespace".into(), "pre_tokenizer has the type \"Whitespace\""),
+            (|t| t["added_tokens"][0]["special"] = false.into(), "[PAD]"),
+            (|t| t["post_processor"]["single"] = serde_json::json!([]), "post_processor"),
+        ];
+        for (change, expected) in changes {
+            let mut changed = original.clone();
+            change(&mut changed);
+            let problem = wordpiece::import(changed.to_string().as_bytes()).unwrap_err();
+            assert!(problem.contains(expected), "{problem:?} lacks {expected:?}");
+        }
+    }
+}
