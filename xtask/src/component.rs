@@ -43,7 +43,8 @@ pub(crate) fn build_with_tests() -> Result<Built> {
 
 /// Arguments of cargo for all the native crates.
 pub(crate) fn native() -> Vec<&'static str> {
-    let excluded = COMPONENTS.iter().chain([&CLASSIFIER_TRACT, &SPIN_SERVICES]).flat_map(|component| ["--exclude", component]);
+    let excluded =
+        COMPONENTS.iter().chain([&CLASSIFIER_TRACT, &SPIN_SERVICES]).flat_map(|component| ["--exclude", component]);
     ["--workspace"].into_iter().chain(excluded).collect()
 }
 
@@ -53,11 +54,7 @@ pub(crate) fn components() -> [Vec<&'static str>; 3] {
         let packages = packages.iter().flat_map(|package| ["--package", package]);
         ["--profile", "component", "--target", target].into_iter().chain(packages).collect()
     };
-    [
-        arguments(TARGET, COMPONENTS),
-        arguments(TARGET, &[CLASSIFIER_TRACT]),
-        arguments(SPIN_TARGET, &[SPIN_SERVICES]),
-    ]
+    [arguments(TARGET, COMPONENTS), arguments(TARGET, &[CLASSIFIER_TRACT]), arguments(SPIN_TARGET, &[SPIN_SERVICES])]
 }
 
 fn build_with(native: &[&str]) -> Result<Built> {

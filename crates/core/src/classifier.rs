@@ -153,10 +153,8 @@ impl Classifier {
     /// Makes a classifier of a manifest and what [`palisade_encoder::pack`] made of the files that it names.
     #[cfg(feature = "encoder")]
     pub fn from_packed(manifest: Manifest, packed: palisade_encoder::Blob) -> Result<Self, ReleaseError> {
-        let packed = palisade_encoder::Packed::new(packed).map_err(|e| ReleaseError::Unusable {
-            file: manifest.model.file.clone(),
-            problem: e.to_string(),
-        })?;
+        let packed = palisade_encoder::Packed::new(packed)
+            .map_err(|e| ReleaseError::Unusable { file: manifest.model.file.clone(), problem: e.to_string() })?;
         Self::new(manifest, Engine::Encoder(packed))
     }
 

@@ -115,8 +115,7 @@ impl<'a> Reader<'a> {
         self.node("Add", "embeddings", &["word", "position"], &[])?;
         let embedding_norm = self.norm("embedding_norm", "embeddings", width)?;
 
-        let mut shape =
-            Shape { layers: 0, width, heads: 0, inner: 0, labels: 0, positions, vocabulary, epsilon: 0.0 };
+        let mut shape = Shape { layers: 0, width, heads: 0, inner: 0, labels: 0, positions, vocabulary, epsilon: 0.0 };
         let mut layers = Vec::new();
         let mut hidden = "embedding_norm".to_owned();
         while self.nodes.as_slice().first().is_some_and(|node| node.op != "ReduceMean") {
@@ -181,7 +180,8 @@ impl<'a> Reader<'a> {
         let [intermediate, gelu] = ["intermediate", "gelu"].map(|name| format!("{layer}.{name}"));
         let intermediate_parts = self.linear(&intermediate, &attention_norm_name, width, None)?;
         shape.inner = intermediate_parts.scales.len();
-        let [scaled, erf, raised, product] = ["scaled", "erf", "raised", "product"].map(|name| format!("{gelu}.{name}"));
+        let [scaled, erf, raised, product] =
+            ["scaled", "erf", "raised", "product"].map(|name| format!("{gelu}.{name}"));
         self.node("Mul", &scaled, &[&intermediate, "gelu.inverse_sqrt_two"], &[])?;
         self.node("Erf", &erf, &[&scaled], &[])?;
         self.node("Add", &raised, &[&erf, "gelu.one"], &[])?;
@@ -506,7 +506,8 @@ mod tests {
             }
             let [int8, float, scale] = ["int8", "float", "scale"].map(|part| format!("{}.{part}", node.name));
             let tensor = changed.initializers.iter_mut().find(|tensor| tensor.name == stored).unwrap();
-            let [inputs, outputs] = [tensor.dimensions[0], tensor.dimensions[1]].map(|size| usize::try_from(size).unwrap());
+            let [inputs, outputs] =
+                [tensor.dimensions[0], tensor.dimensions[1]].map(|size| usize::try_from(size).unwrap());
             let halves = tensor.raw.as_chunks::<2>().0.iter().map(|&bytes| from_half(u16::from_le_bytes(bytes)));
             let (weights, scales) = quantised(&transposed(&halves.collect::<Vec<_>>(), outputs), inputs);
             let weights = transposed(&weights, inputs).into_iter().map(i8::cast_unsigned).collect();
@@ -514,7 +515,12 @@ mod tests {
             let raw = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
             let dimensions = vec![size_as_i64(outputs)];
             changed.initializers.push(Tensor { name: scale.clone(), kind: FLOAT, raw, dimensions });
-            changed.nodes.push(Node { inputs: vec![int8], outputs: vec![float.clone()], name: float.clone(), ..node.clone() });
+            changed.nodes.push(Node {
+                inputs: vec![int8],
+                outputs: vec![float.clone()],
+                name: float.clone(),
+                ..node.clone()
+            });
             let product = Node { inputs: vec![float, scale], op: "Mul".to_owned(), attributes: vec![], ..node.clone() };
             changed.nodes.push(product);
         }

@@ -161,10 +161,7 @@ fn each_word(text: &str, mut each: impl FnMut(&str, Range<usize>) -> ControlFlow
 ///
 /// In order: control characters are dropped, white space becomes spaces, CJK ideographs become words; letters are decomposed
 /// (NFD), nonspacing marks are dropped, and the rest becomes lower case.
-fn each_character(
-    text: &str,
-    mut each: impl FnMut(Option<char>, Range<usize>) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+fn each_character(text: &str, mut each: impl FnMut(Option<char>, Range<usize>) -> ControlFlow<()>) -> ControlFlow<()> {
     let mut pending = Pending::default();
     let mut parts = Vec::new();
     for (start, character) in text.char_indices() {
@@ -206,10 +203,7 @@ struct Pending {
 }
 
 impl Pending {
-    fn flush(
-        &mut self,
-        each: &mut impl FnMut(Option<char>, Range<usize>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn flush(&mut self, each: &mut impl FnMut(Option<char>, Range<usize>) -> ControlFlow<()>) -> ControlFlow<()> {
         self.characters.sort_by_key(|&(class, ..)| class);
         for (_, character, origin) in self.characters.drain(..) {
             if character.is_mark_nonspacing() {

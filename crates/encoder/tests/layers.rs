@@ -23,13 +23,20 @@ fn tract(output: &str, ids: &[u32]) -> Vec<f32> {
     let plan = model.into_optimized().unwrap().into_runnable().unwrap();
     let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
     let input = Tensor::from_shape(&[1, ids.len()], &ids).unwrap();
-    plan.run(tvec![input.into_tvalue()]).unwrap()[0].cast_to::<f32>().unwrap().view().as_slice::<f32>().unwrap().to_vec()
+    plan.run(tvec![input.into_tvalue()]).unwrap()[0]
+        .cast_to::<f32>()
+        .unwrap()
+        .view()
+        .as_slice::<f32>()
+        .unwrap()
+        .to_vec()
 }
 
 #[test]
 fn every_layer_is_near_float32() {
     let packed = Packed::new(pack(&read("model.onnx"), &read("tokenizer.json")).unwrap()).unwrap();
-    let text = "You are a complete idiot, and nobody here wants to read another word of yours. Thanks for the edit, though! ";
+    let text =
+        "You are a complete idiot, and nobody here wants to read another word of yours. Thanks for the edit, though! ";
     for times in [1, 8] {
         let ids = packed.encode(&text.repeat(times), 256).ids;
         for layers in 0..=packed.shape().layers {

@@ -257,8 +257,7 @@ fn every_script_is_read() {
 #[test]
 fn every_character_has_tokens_that_the_model_knows() {
     let limits = CLASSIFIER.limits();
-    let tokenizer =
-        TextTokenizer::new("tokenizer.json", &FILES.tokenizer, limits.tokens_max).unwrap();
+    let tokenizer = TextTokenizer::new("tokenizer.json", &FILES.tokenizer, limits.tokens_max).unwrap();
     let id_max = tokenizer.id_max();
     let characters: Vec<char> = ('\0'..=char::MAX).collect();
     for chunk in characters.chunks(100) {
