@@ -1,11 +1,15 @@
 //! Baking: a release goes into the engine's module, is read and planned there, and the state is kept as a component.
 //!
-//! engine module → wizer's instrumentation → instantiate without imports → hand over the release's files (the protocol
-//! is in `components/classifier/src/bake.rs`) → snapshot → component → manifest as a custom section.
+//! engine module → wizer's instrumentation → instantiate without imports → hand over the release (the protocol is in
+//! `components/classifier/src/bake.rs`) → snapshot → component → manifest as a custom section.
+//!
+//! There are two engines. For the encoder the release is packed here; tract reads the files as they are.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use palisade_core::{ReleaseFiles, release::MANIFEST_FILE};
+use palisade_core::{Manifest, ReleaseFiles, release::MANIFEST_FILE};
+use palisade_encoder::{Blob, ImportError, pack};
 use wasm_encoder::{ComponentSection, CustomSection};
 use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, TypedFunc, Val};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
@@ -18,9 +22,11 @@ use crate::artefact::RELEASE_SECTION;
 #[derive(Debug)]
 pub struct ReleaseFolder {
     path: PathBuf,
+    named: Manifest,
     manifest: Vec<u8>,
     model: Vec<u8>,
     tokenizer: Vec<u8>,
+    packed: OnceLock<Result<Blob, ImportError>>,
 }
 
 impl ReleaseFolder {
@@ -32,11 +38,23 @@ impl ReleaseFolder {
             std::fs::read(&file).map_err(Error::io(file))
         };
         let manifest = read(MANIFEST_FILE)?;
-        let named = palisade_core::Manifest::parse(&manifest).map_err(problem)?;
+        let named = Manifest::parse(&manifest).map_err(problem)?;
         let (model, tokenizer) = (read(&named.model.file)?, read(&named.tokenizer.file)?);
-        let folder = Self { path: path.to_owned(), manifest, model, tokenizer };
+        let folder = Self { path: path.to_owned(), named, manifest, model, tokenizer, packed: OnceLock::new() };
         folder.files().verify().map_err(problem)?;
         Ok(folder)
+    }
+
+    /// The release packed for the encoder engine; the error names the file, and the first node or setting that does not fit.
+    pub fn packed(&self) -> Result<&Blob, String> {
+        let packed = self.packed.get_or_init(|| pack(&self.model, &self.tokenizer));
+        packed.as_ref().map_err(|problem| {
+            let file = match problem {
+                ImportError::Model(_) => &self.named.model.file,
+                ImportError::Tokenizer(_) => &self.named.tokenizer.file,
+            };
+            format!("{file}: {problem}")
+        })
     }
 
     fn files(&self) -> ReleaseFiles<'_> {
@@ -49,13 +67,13 @@ impl ReleaseFolder {
 /// The result depends on nothing but the two inputs: the same release and engine give the same bytes.
 pub fn bake(engine_module: &[u8], release: &ReleaseFolder) -> Result<Vec<u8>, Error> {
     let problem = |problem: String| Error::Bake { path: release.path.clone(), problem };
-    let snapshot = snapshot(engine_module, &release.files()).map_err(problem)?;
+    let snapshot = snapshot(engine_module, release).map_err(problem)?;
     let component =
         encode(engine_module, snapshot).map_err(|e| problem(format!("the snapshot is no component: {e:#}")))?;
     Ok(with_release_section(component, &release.manifest))
 }
 
-fn snapshot(engine_module: &[u8], files: &ReleaseFiles<'_>) -> Result<Vec<u8>, String> {
+fn snapshot(engine_module: &[u8], release: &ReleaseFolder) -> Result<Vec<u8>, String> {
     let mut wizer = Wizer::new();
     wizer.init_func("palisade_bake_seal");
     let (context, instrumented) = wizer.instrument(engine_module).map_err(not_an_engine)?;
@@ -66,7 +84,7 @@ fn snapshot(engine_module: &[u8], files: &ReleaseFiles<'_>) -> Result<Vec<u8>, S
     let module = Module::new(&engine, instrumented).map_err(fault)?;
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).map_err(fault)?;
-    load(&mut store, instance, files)?;
+    load(&mut store, instance, release)?;
 
     let mut state = BakedState { store: &mut store, instance };
     block_on(wizer.snapshot(&context, &mut state)).map_err(not_an_engine)
@@ -77,19 +95,26 @@ fn not_an_engine(error: impl std::fmt::Display) -> String {
 }
 
 /// Drives the protocol of `components/classifier/src/bake.rs`.
-fn load(store: &mut Store<()>, instance: Instance, files: &ReleaseFiles<'_>) -> Result<(), String> {
-    let parts = [files.manifest, files.model, files.tokenizer];
-    let reserve: TypedFunc<(u32, u32, u32), u32> = function(store, instance, "palisade_bake_reserve")?;
-    let load: TypedFunc<(), u32> = function(store, instance, "palisade_bake_load")?;
+fn load(store: &mut Store<()>, instance: Instance, release: &ReleaseFolder) -> Result<(), String> {
+    let is_encoder = instance.get_func(&mut *store, "palisade_bake_load_packed").is_some();
+    let (parts, load) = if is_encoder {
+        (vec![release.manifest.as_slice(), release.packed()?.bytes()], "palisade_bake_load_packed")
+    } else {
+        (vec![release.manifest.as_slice(), &release.model, &release.tokenizer], "palisade_bake_load")
+    };
+    let reserve: TypedFunc<(u32, u32), u32> = function(store, instance, "palisade_bake_reserve")?;
+    let load: TypedFunc<(), u32> = function(store, instance, load)?;
     let message_start: TypedFunc<(), u32> = function(store, instance, "palisade_bake_message")?;
     let panic_length: TypedFunc<(), u32> = function(store, instance, "palisade_bake_panic")?;
     let seal: TypedFunc<(), ()> = function(store, instance, "palisade_bake_seal")?;
     let memory = instance.get_memory(&mut *store, "memory").ok_or("the engine module has no memory")?;
 
-    let [manifest, model, tokenizer] = parts.map(|part| u32::try_from(part.len()).unwrap_or(u32::MAX));
     let too_large = |e: wasmtime::Error| format!("the release does not fit into the engine's memory: {e:#}");
-    let start = reserve.call(&mut *store, (manifest, model, tokenizer)).map_err(too_large)?;
-    memory.write(&mut *store, start as usize, &parts.concat()).map_err(|e| format!("{e}"))?;
+    for (place, part) in (0..).zip(parts) {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        let start = reserve.call(&mut *store, (place, length)).map_err(too_large)?;
+        memory.write(&mut *store, start as usize, part).map_err(|e| format!("{e}"))?;
+    }
 
     let message = |store: &mut Store<()>, length: u32| {
         let start = message_start.call(&mut *store, ()).unwrap_or(0) as usize;

@@ -11,6 +11,8 @@ use crate::shell::{cargo, command, output, root, run, target};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Packages of the components that import only what they name. The classifier becomes one when a release is baked into it.
 const COMPONENTS: &[&str] = &["palisade-classifier", "palisade-edge", "palisade-misbehaving"];
+/// The classifier with the other engine. It is built by itself: together, cargo would give both packages both engines.
+const CLASSIFIER_TRACT: &str = "palisade-classifier-tract";
 /// The component on Spin's own services, and the target that its SDK is made for; std there imports wasi:cli.
 const SPIN_SERVICES: &str = "palisade-spin-services";
 const SPIN_TARGET: &str = "wasm32-wasip2";
@@ -41,17 +43,18 @@ pub(crate) fn build_with_tests() -> Result<Built> {
 
 /// Arguments of cargo for all the native crates.
 pub(crate) fn native() -> Vec<&'static str> {
-    let excluded = COMPONENTS.iter().chain([&SPIN_SERVICES]).flat_map(|component| ["--exclude", component]);
+    let excluded =
+        COMPONENTS.iter().chain([&CLASSIFIER_TRACT, &SPIN_SERVICES]).flat_map(|component| ["--exclude", component]);
     ["--workspace"].into_iter().chain(excluded).collect()
 }
 
-/// Arguments of cargo for all the components, a list for each of their targets.
-pub(crate) fn components() -> [Vec<&'static str>; 2] {
+/// Arguments of cargo for all the components, a list for each set that is built together.
+pub(crate) fn components() -> [Vec<&'static str>; 3] {
     let arguments = |target, packages: &[&'static str]| {
         let packages = packages.iter().flat_map(|package| ["--package", package]);
         ["--profile", "component", "--target", target].into_iter().chain(packages).collect()
     };
-    [arguments(TARGET, COMPONENTS), arguments(SPIN_TARGET, &[SPIN_SERVICES])]
+    [arguments(TARGET, COMPONENTS), arguments(TARGET, &[CLASSIFIER_TRACT]), arguments(SPIN_TARGET, &[SPIN_SERVICES])]
 }
 
 fn build_with(native: &[&str]) -> Result<Built> {
@@ -66,8 +69,9 @@ fn build_with(native: &[&str]) -> Result<Built> {
     let palisade = folder.join(format!("palisade{}", std::env::consts::EXE_SUFFIX));
     let engine = folder.join("palisade-engine.wasm");
     let artefact = folder.join("palisade-default.wasm");
-    let built_engine = target.join(TARGET).join("component").join("palisade_classifier.wasm");
-    copy(&built_engine, &engine)?;
+    let modules = target.join(TARGET).join("component");
+    copy(&modules.join("palisade_classifier.wasm"), &engine)?;
+    copy(&modules.join("palisade_classifier_tract.wasm"), &folder.join("palisade-engine-tract.wasm"))?;
     let [edge, misbehaving] = ["edge", "misbehaving"].map(|name| encode(&target, name));
     misbehaving?;
     let spin_services = folder.join("palisade-spin-services.wasm");

@@ -10,14 +10,16 @@ use crate::shell::{command, metadata, output, root};
 
 /// Who may depend on whom, inside the workspace; what is not named is forbidden.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("palisade-core", &[]),
+    ("palisade-core", &["palisade-encoder"]),
+    ("palisade-encoder", &[]),
     ("palisade-evaluation", &[]),
     ("palisade-classifier", &["palisade-core"]),
+    ("palisade-classifier-tract", &["palisade-core"]),
     ("palisade-protocols", &["palisade-core"]), // for its tests alone,
     ("palisade-edge", &["palisade-protocols"]),
     ("palisade-misbehaving", &[]),
     ("palisade-spin-services", &[]),
-    ("palisade-host", &["palisade-core", "palisade-evaluation", "palisade-protocols"]),
+    ("palisade-host", &["palisade-core", "palisade-encoder", "palisade-evaluation", "palisade-protocols"]),
     ("palisade-bench", &["palisade-host"]),
     ("xtask", &[]),
 ];

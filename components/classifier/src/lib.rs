@@ -2,17 +2,22 @@
 //!
 //! It imports nothing. As built it holds no release and answers `not-baked`; baking (see [`bake`]) puts one in and
 //! takes a snapshot, so that an instance of the baked component starts with everything read and planned.
+//!
+//! It is built twice: with the encoder engine, and, as `palisade-classifier-tract`, with tract.
 
 #[cfg(not(target_arch = "wasm32"))]
 compile_error!("this crate is the inside of a component: build it with `cargo xtask component`");
 
+#[cfg(all(feature = "encoder", feature = "tract"))]
+compile_error!("one component has one engine: build each package by itself");
+
 mod allocator;
 mod bake;
 mod bindings;
+#[cfg(feature = "tract")]
 mod entropy;
 
 use bindings::exports::palisade::moderation::classifier as wit;
-use palisade_core::model::ENGINE;
 use palisade_core::{Classification, Classifier, ClassifyError, Options};
 
 struct Component;
@@ -23,7 +28,7 @@ impl wit::Guest for Component {
         let limits = classifier.limits();
         Ok(wit::Description {
             release: release(classifier.release()),
-            engine: ENGINE.to_owned(),
+            engine: classifier.engine().to_owned(),
             labels: classifier
                 .labels()
                 .iter()

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use crate::model::{Graph, Model, sigmoid};
+use crate::engine::{Engine, EngineKind, sigmoid};
 use crate::release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};
 use crate::sentences::sentences;
-use crate::tokens::{TextTokenizer, cut};
+use crate::tokens::{Tokens, cut};
+#[cfg(feature = "tract")]
+use crate::{model::Graph, tokens::TextTokenizer};
 
 /// What a caller wants of a call.
 #[derive(Debug, Clone, Default)]
@@ -88,8 +90,7 @@ pub enum ClassifyError {
 pub struct Classifier {
     manifest: Manifest,
     release: Release,
-    tokenizer: TextTokenizer,
-    model: Model,
+    engine: Engine,
 }
 
 struct Scored {
@@ -98,8 +99,9 @@ struct Scored {
     truncated: bool,
 }
 
-/// A release that is read and checked, but not planned yet. It holds no part of the files, so a caller who is short of
-/// memory can drop them before the planning.
+/// A release that is read and checked, but not planned yet by tract. It holds no part of the files, so a caller who is short
+/// of memory can drop them before the planning.
+#[cfg(feature = "tract")]
 #[derive(Debug)]
 pub struct Unplanned {
     manifest: Manifest,
@@ -107,45 +109,82 @@ pub struct Unplanned {
     graph: Graph,
 }
 
+#[cfg(feature = "tract")]
 impl Unplanned {
-    /// Optimises the network, then tries the release on the shortest and the longest text, so that files that do not
-    /// fit each other are refused here and not at the first unlucky comment.
+    /// Optimises the network and makes a classifier of it.
     pub fn plan(self) -> Result<Classifier, ReleaseError> {
         let model = self.graph.plan()?;
-        let release = self.manifest.release();
-        let classifier = Classifier { manifest: self.manifest, release, tokenizer: self.tokenizer, model };
-        classifier.try_extremes()?;
-        Ok(classifier)
+        Classifier::new(self.manifest, Engine::Tract { tokenizer: self.tokenizer, model })
     }
 }
 
 impl Classifier {
-    /// Checks the files against the manifest and makes a classifier of them.
+    /// Checks the files against the manifest and makes a classifier of them: with the encoder engine where the release
+    /// fits it, else with tract.
     pub fn from_release(files: &ReleaseFiles<'_>) -> Result<Self, ReleaseError> {
-        Self::read(files)?.plan()
+        let manifest = files.verify()?;
+        #[cfg(feature = "encoder")]
+        match palisade_encoder::pack(files.model, files.tokenizer) {
+            Ok(packed) => return Self::from_packed(manifest, packed),
+            #[cfg(feature = "tract")]
+            Err(_) => {}
+            #[cfg(not(feature = "tract"))]
+            Err(problem) => return Err(manifest.not_packed(&problem)),
+        }
+        #[cfg(feature = "tract")]
+        Self::read(manifest, files)?.plan()
     }
 
-    /// The first half of [`Classifier::from_release`].
-    pub fn read(files: &ReleaseFiles<'_>) -> Result<Unplanned, ReleaseError> {
+    /// The same with one engine.
+    pub fn from_release_with(engine: EngineKind, files: &ReleaseFiles<'_>) -> Result<Self, ReleaseError> {
         let manifest = files.verify()?;
-        let limits = manifest.limits();
-        let tokenizer =
-            TextTokenizer::new(&manifest.tokenizer.file, files.tokenizer, limits.tokens_max, limits.text_bytes_max)?;
+        match engine {
+            #[cfg(feature = "encoder")]
+            EngineKind::Encoder => {
+                let packed = palisade_encoder::pack(files.model, files.tokenizer);
+                let packed = packed.map_err(|problem| manifest.not_packed(&problem))?;
+                Self::from_packed(manifest, packed)
+            }
+            #[cfg(feature = "tract")]
+            EngineKind::Tract => Self::read(manifest, files)?.plan(),
+        }
+    }
+
+    /// Makes a classifier of a manifest and what [`palisade_encoder::pack`] made of the files that it names.
+    #[cfg(feature = "encoder")]
+    pub fn from_packed(manifest: Manifest, packed: palisade_encoder::Blob) -> Result<Self, ReleaseError> {
+        let packed = palisade_encoder::Packed::new(packed)
+            .map_err(|e| ReleaseError::Unusable { file: manifest.model.file.clone(), problem: e.to_string() })?;
+        Self::new(manifest, Engine::Encoder(packed))
+    }
+
+    /// The first half of making a classifier with tract, of files that are the manifest's own.
+    #[cfg(feature = "tract")]
+    pub fn read(manifest: Manifest, files: &ReleaseFiles<'_>) -> Result<Unplanned, ReleaseError> {
+        let tokenizer = TextTokenizer::new(&manifest.tokenizer.file, files.tokenizer, manifest.tokens_max)?;
         let graph = Graph::read(&manifest.model.file, files.model)?;
         Ok(Unplanned { manifest, tokenizer, graph })
+    }
+
+    /// Tries the release on the shortest and the longest text, so that files that do not fit each other are refused here and
+    /// not at the first unlucky comment.
+    fn new(manifest: Manifest, engine: Engine) -> Result<Self, ReleaseError> {
+        let classifier = Self { release: manifest.release(), manifest, engine };
+        classifier.try_extremes()?;
+        Ok(classifier)
     }
 
     fn try_extremes(&self) -> Result<(), ReleaseError> {
         let unusable = |problem| ReleaseError::Unusable { file: self.manifest.model.file.clone(), problem };
         // A word, a character of no vocabulary, and what the tokenizer puts around every text.
-        let probe = self.tokenizer.encode("a \u{12000}").and_then(|tokens| self.model.logits(&tokens.ids));
+        let probe = self.encode("a \u{12000}").and_then(|tokens| self.engine.logits(&tokens.ids));
         if let Err(e) = probe {
             let problem = format!("gives tokens that {} cannot score: {e}", self.manifest.model.file);
             return Err(ReleaseError::Unusable { file: self.manifest.tokenizer.file.clone(), problem });
         }
-        let id_max = self.tokenizer.id_max();
+        let id_max = self.engine.id_max();
         for tokens in [3, self.manifest.tokens_max] {
-            let logits = self.model.logits(&vec![id_max; tokens]).map_err(|e| {
+            let logits = self.engine.logits(&vec![id_max; tokens]).map_err(|e| {
                 unusable(format!(
                     "fails on {tokens} tokens with id {id_max}, the highest of {}: model and tokenizer do not belong \
                      together, or tokens_max is too high: {e}",
@@ -161,6 +200,15 @@ impl Classifier {
             }
         }
         Ok(())
+    }
+
+    fn encode(&self, text: &str) -> Result<Tokens, String> {
+        self.engine.encode(text, &self.limits())
+    }
+
+    /// What computes the scores.
+    pub fn engine(&self) -> &'static str {
+        self.engine.name()
     }
 
     /// The release inside.
@@ -256,11 +304,11 @@ impl Classifier {
     }
 
     fn score(&self, text: &str, wanted: &[usize]) -> Result<Scored, ClassifyError> {
-        let tokens = self.tokenizer.encode(text).map_err(ClassifyError::Engine)?;
+        let tokens = self.encode(text).map_err(ClassifyError::Engine)?;
         if tokens.ids.is_empty() {
             return Ok(Scored { scores: vec![0.0; wanted.len()], tokens: 0, truncated: tokens.truncated });
         }
-        let logits = self.model.logits(&tokens.ids).map_err(ClassifyError::Engine)?;
+        let logits = self.engine.logits(&tokens.ids).map_err(ClassifyError::Engine)?;
         let scores = wanted.iter().filter_map(|&i| logits.get(i)).map(|&logit| sigmoid(logit)).collect::<Vec<_>>();
         if scores.len() != wanted.len() || !scores.iter().all(|score| score.is_finite()) {
             return Err(ClassifyError::Engine(format!("{} tokens gave no score", tokens.ids.len())));

@@ -4,7 +4,7 @@
 //! nothing of WIT, HTTP or command lines: those are adapters around [`Classifier`].
 //!
 //! Read [`classifier`] first; it calls the steps in order:
-//! [`release`] (what is inside) → [`tokens`] (text to ids) → [`model`] (ids to scores), and [`sentences`] for spans.
+//! [`release`] (what is inside) → [`engine`] (text to [`tokens`], and these to logits), and [`sentences`] for spans.
 //!
 //! ```no_run
 //! use palisade_core::{Classifier, Options, ReleaseFiles};
@@ -21,16 +21,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#[cfg(feature = "engine")]
+#[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod classifier;
-#[cfg(feature = "engine")]
+#[cfg(any(feature = "encoder", feature = "tract"))]
+pub mod engine;
+#[cfg(feature = "tract")]
 pub mod model;
 pub mod release;
-#[cfg(feature = "engine")]
+#[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod sentences;
-#[cfg(feature = "engine")]
+#[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod tokens;
 
-#[cfg(feature = "engine")]
-pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult, Unplanned};
+#[cfg(feature = "tract")]
+pub use classifier::Unplanned;
+#[cfg(any(feature = "encoder", feature = "tract"))]
+pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult};
+#[cfg(any(feature = "encoder", feature = "tract"))]
+pub use engine::EngineKind;
+#[cfg(feature = "encoder")]
+pub use palisade_encoder::Blob;
 pub use release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};

@@ -156,20 +156,3 @@ pub(crate) fn without_panic<T, E: Display>(step: impl FnOnce() -> Result<T, E>) 
         }
     }
 }
-
-/// The logistic function, in one written order and with one polynomial on every platform (`libm`).
-pub fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-logit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sigmoid;
-
-    #[test]
-    fn sigmoid_stays_within_its_bounds() {
-        assert_eq!(sigmoid(0.0).to_bits(), 0.5f32.to_bits());
-        assert!(sigmoid(200.0) <= 1.0 && sigmoid(-200.0) >= 0.0);
-        assert!(sigmoid(f32::NAN).is_nan());
-    }
-}

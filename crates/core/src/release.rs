@@ -179,6 +179,16 @@ impl Manifest {
         Ok(())
     }
 
+    /// Why its files cannot be packed, by the file that is at fault.
+    #[cfg(feature = "encoder")]
+    pub(crate) fn not_packed(&self, error: &palisade_encoder::ImportError) -> ReleaseError {
+        let file = match error {
+            palisade_encoder::ImportError::Model(_) => &self.model.file,
+            palisade_encoder::ImportError::Tokenizer(_) => &self.tokenizer.file,
+        };
+        ReleaseError::Unusable { file: file.clone(), problem: error.to_string() }
+    }
+
     /// The identity given with every score.
     pub fn release(&self) -> Release {
         Release { name: self.name.clone(), version: self.version.clone(), digest: self.digest.clone() }

@@ -1,9 +1,10 @@
 //! Text to token ids.
 
+#[cfg(feature = "tract")]
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::model::without_panic;
-use crate::release::ReleaseError;
+#[cfg(feature = "tract")]
+use crate::{model::without_panic, release::ReleaseError};
 
 /// What the model reads of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,16 +16,17 @@ pub struct Tokens {
 }
 
 /// A Hugging Face tokenizer set to a model's length.
+#[cfg(feature = "tract")]
 #[derive(Debug, Clone)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     special_tokens: usize,
-    text_bytes_max: usize,
 }
 
+#[cfg(feature = "tract")]
 impl TextTokenizer {
     /// Reads `tokenizer.json`; `file` names it in errors.
-    pub fn new(file: &str, json: &[u8], tokens_max: usize, text_bytes_max: usize) -> Result<Self, ReleaseError> {
+    pub fn new(file: &str, json: &[u8], tokens_max: usize) -> Result<Self, ReleaseError> {
         let unusable = |problem: String| ReleaseError::Unusable { file: file.to_owned(), problem };
         let mut tokenizer = without_panic(|| Tokenizer::from_bytes(json))
             .map_err(|e| unusable(format!("not a tokenizer that can be read: {e}")))?;
@@ -46,7 +48,7 @@ impl TextTokenizer {
                 stride: 0,
             }))
             .map_err(|e| unusable(format!("cannot be set to {tokens_max} tokens: {e}")))?;
-        Ok(Self { tokenizer, special_tokens, text_bytes_max })
+        Ok(Self { tokenizer, special_tokens })
     }
 
     /// The highest id that this tokenizer can give.
@@ -54,13 +56,12 @@ impl TextTokenizer {
         self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
     }
 
-    /// Encodes one text, reading at most `text_bytes_max` bytes of it. Errors hold nothing of it.
+    /// Encodes one text. Errors hold nothing of it.
     pub fn encode(&self, text: &str) -> Result<Tokens, String> {
-        let read = cut(text, self.text_bytes_max);
         // What tokenizers says of a failure, in an error or in a panic, may quote the text.
-        let encoding = without_panic(|| self.tokenizer.encode_fast(read, true))
-            .map_err(|_| format!("a text of {} bytes cannot be tokenized", read.len()))?;
-        let truncated = read.len() < text.len() || !encoding.get_overflowing().is_empty();
+        let encoding = without_panic(|| self.tokenizer.encode_fast(text, true))
+            .map_err(|_| format!("a text of {} bytes cannot be tokenized", text.len()))?;
+        let truncated = !encoding.get_overflowing().is_empty();
         let ids = if encoding.len() > self.special_tokens { encoding.get_ids().to_vec() } else { Vec::new() };
         Ok(Tokens { ids, truncated })
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{ExitStatus, beside_program, say, write_whole};
 use crate::Artefact;
@@ -18,16 +18,30 @@ pub struct Arguments {
     /// Where to write the component
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Engine module that the release is baked into [default: palisade-engine.wasm beside this program]
+    /// Engine that the release is baked into
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    engine_kind: EngineKind,
+    /// Engine module, instead of the one beside this program
     #[arg(long, env = "PALISADE_ENGINE", value_name = "FILE")]
     engine: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EngineKind {
+    /// The encoder where the release fits it, else tract
+    Auto,
+    /// Small and quick, in int8: for encoders as our training writes them (palisade-engine.wasm)
+    Encoder,
+    /// For any ONNX classifier, in float32 (palisade-engine-tract.wasm)
+    Tract,
+}
+
 /// Reads the release, bakes it, checks the result, and only then puts it in place.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
+    let release = ReleaseFolder::read(&arguments.release)?;
     let engine = match &arguments.engine {
         Some(path) => path.clone(),
-        None => beside_program("palisade-engine.wasm").context(
+        None => beside_program(engine_file(arguments.engine_kind, &release)).context(
             "no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine",
         )?,
     };
@@ -36,11 +50,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     if !wasmparser::Parser::is_core_wasm(&engine) {
         bail!("{path}: not a WebAssembly module; `cargo xtask component` builds the engine");
     }
-    let release = ReleaseFolder::read(&arguments.release)?;
     let artefact = Artefact::from_bytes(&arguments.output, bake(&engine, &release)?)?;
     write_whole(&arguments.output, &artefact.bytes).with_context(|| arguments.output.display().to_string())?;
     let release = artefact.anatomy.release_manifest().map(|m| format!("{} {}", m.name, m.version)).unwrap_or_default();
     let size = mib(artefact.anatomy.sizes.file);
     say(&format!("baked {release} into {} ({size})", arguments.output.display()));
     Ok(ExitStatus::Done)
+}
+
+/// Name of the engine's file beside the program.
+fn engine_file(kind: EngineKind, release: &ReleaseFolder) -> &'static str {
+    let problem = match kind {
+        EngineKind::Encoder => None,
+        EngineKind::Tract => return "palisade-engine-tract.wasm",
+        EngineKind::Auto => release.packed().err(),
+    };
+    let Some(problem) = problem else { return "palisade-engine.wasm" };
+    say(&format!("baking with tract, for the encoder engine does not run this release: {problem}"));
+    "palisade-engine-tract.wasm"
 }

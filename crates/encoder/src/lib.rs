@@ -1,0 +1,35 @@
+//! BERT-family encoder classifiers with int8 weights, as a pure function from text to logits.
+//!
+//! [`pack`] turns a release's files (ONNX as our training writes it, `tokenizer.json`) into one run of bytes; [`Packed::new`] checks such bytes
+//! and reads them in place from then on, so that starting costs nothing. [`Packed::encode`] makes a text's token ids,
+//! [`Packed::logits`] scores them.
+//!
+//! Every kernel and every platform gives the same bits: products of integers are exact in any order, and the float steps run in one
+//! written order (`math.rs`). This crate knows nothing of releases, labels, limits or WIT.
+//!
+//! ```no_run
+//! use palisade_encoder::{Packed, pack};
+//!
+//! let packed = Packed::new(pack(&std::fs::read("model.onnx")?, &std::fs::read("tokenizer.json")?)?)?;
+//! let tokens = packed.encode("You are all very kind.", 256);
+//! let logits = packed.logits(&tokens.ids)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod blob;
+mod forward;
+mod import;
+mod kernel;
+mod math;
+mod onnx;
+mod packed;
+mod wordpiece;
+
+pub use blob::Blob;
+pub use forward::ScoreError;
+pub use import::{ImportError, pack};
+pub use packed::{Packed, PackedError, Shape};
+pub use wordpiece::{Tokens, words};
+
+/// What computes the scores, as `description.engine` names it.
+pub const ENGINE: &str = "palisade-encoder 0.1 int8";
