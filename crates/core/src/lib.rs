@@ -25,6 +25,7 @@
 pub mod classifier;
 #[cfg(feature = "engine")]
 pub mod model;
+pub mod normalise;
 pub mod release;
 #[cfg(feature = "engine")]
 pub mod sentences;
