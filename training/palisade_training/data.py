@@ -59,8 +59,10 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def as_read(texts: list[str], program: Path) -> list[str]:
-    """The texts as a model reads them: the rules of `crates/core/src/normalise.rs`, run by its example program."""
+def as_read(texts: list[str], program: Path | None) -> list[str]:
+    """The texts as a model reads them: the rules of `crates/core/src/normalise.rs`, run by its example program; unchanged without one."""
+    if program is None:
+        return texts
     lines = "".join(json.dumps(text) + "\n" for text in texts)
     done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -58,19 +58,36 @@ class Encoder(nn.Module):
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Means over the tokens [texts, width]."""
+        hidden = self.hidden(ids, mask)
+        weight = mask.to(hidden.dtype)[:, :, None]
+        return (hidden * weight).sum(1) / weight.sum(1)
+
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The last layer's output [texts, tokens, width]."""
         hidden = self.word(ids) + self.position.weight[: ids.shape[1]]
         hidden = F.dropout(self.embedding_norm(hidden), self.dropout, self.training)
         attend = mask[:, None, None, :]
         for layer in self.layers:
             hidden = layer(hidden, attend)
-        weight = mask.to(hidden.dtype)[:, :, None]
-        return (hidden * weight).sum(1) / weight.sum(1)
+        return hidden
 
 
-def from_teacher(teacher: Encoder, layers: list[int]) -> Encoder:
-    """A shallower encoder that begins as the teacher's embeddings, head and chosen layers."""
+def from_teacher(teacher: Encoder, layers: list[int], inner: int, rows: np.ndarray, positions: int) -> Encoder:
+    """A smaller encoder that begins as parts of the teacher: the chosen layers, in each the ``inner`` feed-forward units with the
+    largest weights (product of the norms of what goes in and out), the chosen rows of the word embeddings, the first positions."""
     student = copy.deepcopy(teacher)
     student.layers = nn.ModuleList(copy.deepcopy(teacher.layers[i]) for i in layers)
+    with torch.no_grad():
+        student.word = nn.Embedding.from_pretrained(teacher.word.weight[torch.from_numpy(rows)].clone(), freeze=False)
+        student.position = nn.Embedding.from_pretrained(teacher.position.weight[:positions].clone(), freeze=False)
+        for layer in student.layers:
+            into, out = layer.intermediate, layer.output
+            kept = (into.weight.norm(dim=1) * out.weight.norm(dim=0)).topk(inner).indices.sort().values
+            layer.intermediate, layer.output = nn.Linear(into.in_features, inner), nn.Linear(inner, out.out_features)
+            layer.intermediate.weight.copy_(into.weight[kept])
+            layer.intermediate.bias.copy_(into.bias[kept])
+            layer.output.weight.copy_(out.weight[:, kept])
+            layer.output.bias.copy_(out.bias)
     return student
 
 
