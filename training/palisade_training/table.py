@@ -28,6 +28,11 @@ PERSPECTIVE = {
 }
 
 
+def text_of(record: Record) -> str:
+    """The text, under the name that the set's public original gives it."""
+    return next((record[column] for column in ("text", "comment_text", "tweet") if column in record), "")
+
+
 def jigsaw(records: list[Record]) -> Iterator[Labelled]:
     """Kaggle's train.csv of 2018, or the subset of it here. Hate is what its guideline calls identity hate.
 
@@ -35,7 +40,7 @@ def jigsaw(records: list[Record]) -> Iterator[Labelled]:
     """
     for r in sorted(records, key=lambda r: r.get("sampling", "natural_first10k") != "natural_first10k"):
         labels = {label: float(r[column]) for label, column in PERSPECTIVE.items()}
-        yield r["text" if "text" in r else "comment_text"], labels | {"HATE": labels["IDENTITY_ATTACK"]}
+        yield text_of(r), labels | {"HATE": labels["IDENTITY_ATTACK"]}
 
 
 def civil_comments(records: list[Record]) -> Iterator[Labelled]:
@@ -50,7 +55,7 @@ def civil_comments(records: list[Record]) -> Iterator[Labelled]:
         "SEXUALLY_EXPLICIT": "sexual_explicit",
     }
     for r in records:
-        yield r["text" if "text" in r else "comment_text"], {label: float(r[c]) for label, c in columns.items() if r.get(c)}
+        yield text_of(r), {label: float(r[c]) for label, c in columns.items() if r.get(c)}
 
 
 def toxic_spans_comments(records: list[Record]) -> Iterator[Labelled]:
@@ -89,8 +94,9 @@ def agile_rules(records: list[Record]) -> Iterator[Labelled]:
 
 
 def measuring_hate_speech(records: list[Record]) -> Iterator[Labelled]:
+    """The binary label, or in the public Parquet file the score that it is made of (above 0 is hate)."""
     for r in records:
-        hate = float(r["label"])
+        hate = float(r["label"]) if "label" in r else float(float(r["hate_speech_score"]) > 0)
         yield r["text"], {"HATE": hate} | ({"TOXICITY": 1.0} if hate else {})
 
 
@@ -99,7 +105,7 @@ def davidson(records: list[Record]) -> Iterator[Labelled]:
     nothing of toxicity here; they are not hate."""
     labels = {"0": {"HATE": 1.0, "TOXICITY": 1.0}, "1": {"HATE": 0.0}, "2": {"HATE": 0.0, "TOXICITY": 0.0}}
     for r in records:
-        yield r["text"], labels[r["class"]]
+        yield text_of(r), labels[r["class"]]
 
 
 def olid(records: list[Record]) -> Iterator[Labelled]:
@@ -111,7 +117,10 @@ def olid(records: list[Record]) -> Iterator[Labelled]:
         ("TIN", "OTH"): {"TOXICITY": 1.0, "HATE": 0.0},
     }
     for r in records:
-        yield r["text"], labels[(r["subtask_b"] or r["subtask_a"], r["subtask_c"])]
+        # The original says NULL where there is no further kind.
+        a, b, c = (r[f"subtask_{task}"].replace("NULL", "") for task in "abc")
+        kinds = (b or a, c)
+        yield text_of(r), labels[kinds]
 
 
 def hatexplain(records: list[Record]) -> Iterator[Labelled]:
@@ -180,14 +189,14 @@ LOADERS: dict[str, Callable[[list[Record]], Iterator[Labelled]]] = {
 
 
 def read(path: Path) -> list[Record]:
-    """Rows of a CSV file (plain, .gz) or of a Parquet file, every cell as text."""
+    """Rows of a CSV or TSV file (plain or .gz) or of a Parquet file, every cell as text."""
     if path.suffix == ".parquet":
-        import pyarrow.parquet
+        import pyarrow.parquet  # only for public originals in this format
 
         return [{k: "" if v is None else str(v) for k, v in row.items()} for row in pyarrow.parquet.read_table(path).to_pylist()]
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, delimiter="\t" if ".tsv" in path.suffixes else ","))
 
 
 # -- labels that no allowed set has for enough texts ---------------------------------------------------------------------------
