@@ -303,6 +303,8 @@ fn inspect_tells_what_is_inside() {
     assert_eq!(inspected["manifest"], manifest);
     let table = palisade(&["inspect", path.to_str().unwrap()]).stdout;
     assert!(table.contains("imports    none") && table.contains("THREAT"), "{table}");
+    let rules = manifest["normalisation"].as_str().unwrap_or("none: texts are read as they are");
+    assert!(table.contains(&format!("normalises {rules}\n")), "{table}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! The four steps in order: check the call, text → tokens, tokens → scores, sentences → spans.
+//! The steps in order: check the call, text → normalised text → tokens, tokens → scores, sentences → spans.
 
 use std::ops::Range;
 
 use crate::model::{Graph, Model, sigmoid};
+use crate::normalise::normalise;
 use crate::release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};
 use crate::sentences::sentences;
-use crate::tokens::{TextTokenizer, cut};
+use crate::tokens::{TextTokenizer, Tokens, cut};
 
 /// What a caller wants of a call.
 #[derive(Debug, Clone, Default)]
@@ -187,10 +188,8 @@ impl Classifier {
     pub fn classify<T: AsRef<str>>(&self, texts: &[T], options: &Options) -> Result<Classification, ClassifyError> {
         self.check_limits(texts)?;
         let wanted = self.wanted(options)?;
-        let results = texts
-            .iter()
-            .map(|text| self.classify_text(text.as_ref(), &wanted, options.spans))
-            .collect::<Result<_, _>>()?;
+        let results =
+            texts.iter().map(|text| self.classify_text(text.as_ref(), &wanted, options.spans)).collect::<Result<_, _>>()?;
         let labels = wanted.iter().filter_map(|&i| self.manifest.labels.get(i)).map(|l| l.name.clone()).collect();
         Ok(Classification { release: self.release.clone(), labels, results })
     }
@@ -255,8 +254,19 @@ impl Classifier {
         Ok((spans.collect::<Result<_, _>>()?, more))
     }
 
+    /// What the model reads of a text: normalised where the release wants that.
+    fn tokens(&self, text: &str) -> Result<Tokens, ClassifyError> {
+        if self.manifest.normalisation.is_none() {
+            return self.tokenizer.encode(text).map_err(ClassifyError::Engine);
+        }
+        let read = cut(text, self.limits().text_bytes_max);
+        let mut tokens = self.tokenizer.encode(&normalise(read).text).map_err(ClassifyError::Engine)?;
+        tokens.truncated |= read.len() < text.len();
+        Ok(tokens)
+    }
+
     fn score(&self, text: &str, wanted: &[usize]) -> Result<Scored, ClassifyError> {
-        let tokens = self.tokenizer.encode(text).map_err(ClassifyError::Engine)?;
+        let tokens = self.tokens(text)?;
         if tokens.ids.is_empty() {
             return Ok(Scored { scores: vec![0.0; wanted.len()], tokens: 0, truncated: tokens.truncated });
         }

@@ -4,7 +4,8 @@
 //! nothing of WIT, HTTP or command lines: those are adapters around [`Classifier`].
 //!
 //! Read [`classifier`] first; it calls the steps in order:
-//! [`release`] (what is inside) → [`tokens`] (text to ids) → [`model`] (ids to scores), and [`sentences`] for spans.
+//! [`release`] (what is inside) → [`normalise`] (spelling tricks undone) → [`tokens`] (text to ids) → [`model`] (ids to scores),
+//! and [`sentences`] for spans.
 //!
 //! ```no_run
 //! use palisade_core::{Classifier, Options, ReleaseFiles};

@@ -11,7 +11,8 @@
 //! 3. look-alike letters of other scripts become Latin ones, where the word mixes scripts or the text is mostly Latin;
 //! 4. digits and signs that stand for letters become letters (`1d10t`, `b!tch`, `a$$`);
 //! 5. a letter that is repeated more than twice is written twice, a sign more than three times three times (not in addresses);
-//! 6. single letters with the same separator between them become one word (`i d i o t`, `i.d.i.o.t`).
+//! 6. single letters become one word where three or more follow each other, with white space between them (`i d i o t`, a separator
+//!    behind each letter is dropped) or one separator inside a word (`i.d.i.o.t`).
 //!
 //! The rules lose distinctions (`h3y` and `hey` are one), and are wrong at times (a product number can become a word). They say
 //! nothing of meaning: that is the model's part.
@@ -73,9 +74,10 @@ pub fn normalise(text: &str) -> Normalised {
         for (piece, source) in without_emoji(word, start) {
             match piece {
                 Piece::Emoji(name) => {
-                    // The same emoji ten times says no more than once.
-                    if folded.last().is_none_or(|(last, _)| *last != name) {
-                        folded.push((name, source));
+                    // The same emoji ten times says no more than once, and is one word from the first to the last.
+                    match folded.last_mut().filter(|(last, _)| *last == name) {
+                        Some((_, first)) => first.end = source.end,
+                        None => folded.push((name, source)),
                     }
                 }
                 Piece::Text(piece) => folded.push((fold_word(piece, latin), source)),
@@ -120,7 +122,7 @@ fn without_emoji(word: &str, start: usize) -> Vec<(Piece<'_>, Range<usize>)> {
 /// The short name of an emoji in small letters, with nothing but words in it.
 fn emoji_name(grapheme: &str) -> Option<String> {
     let first = grapheme.chars().next()?;
-    if first < '\u{203C}' || first.is_alphabetic() || letter_symbol(first).is_some() {
+    if first < '\u{203C}' || first.is_alphabetic() || boxed_letter(first).is_some() {
         return None; // keycaps, ©, and letters in boxes are read as what is in them
     }
     let emoji = emojis::get(grapheme).or_else(|| {
@@ -147,7 +149,8 @@ fn fold_word(word: &str, latin_text: bool) -> String {
     let plain: Vec<char> = if word.is_ascii() {
         word.chars().collect()
     } else {
-        let visible = word.chars().filter(|&c| !is_ignorable(c)).map(|c| letter_symbol(c).unwrap_or(c));
+        let visible = word.chars().filter(|&c| !is_ignorable(c));
+        let visible = visible.map(|c| boxed_letter(c).or_else(|| regional_letter(c)).unwrap_or(c));
         let plain: String = visible.nfkd().filter(|&c| !is_mark(c) && !c.is_whitespace()).nfc().collect();
         without_look_alikes(&plain, latin_text)
     };
@@ -172,14 +175,23 @@ fn is_mark(c: char) -> bool {
         | '\u{FE20}'..='\u{FE2F}')
 }
 
-/// Letters in boxes and discs that have no compatibility form, and regional indicators on their own.
-fn letter_symbol(c: char) -> Option<char> {
-    let start = match c {
-        '\u{1F150}'..='\u{1F169}' => 0x1F150,
-        '\u{1F170}'..='\u{1F189}' => 0x1F170,
-        _ => return None,
-    };
-    char::from_u32(u32::from(c) - start + u32::from('a'))
+/// Letters in boxes and discs that have no compatibility form.
+fn boxed_letter(c: char) -> Option<char> {
+    match c {
+        '\u{1F150}'..='\u{1F169}' => letter_from('\u{1F150}', c),
+        '\u{1F170}'..='\u{1F189}' => letter_from('\u{1F170}', c),
+        _ => None,
+    }
+}
+
+/// The letter of a regional indicator. Two of them that make a flag are an emoji, and never come here.
+fn regional_letter(c: char) -> Option<char> {
+    if matches!(c, '\u{1F1E6}'..='\u{1F1FF}') { letter_from('\u{1F1E6}', c) } else { None }
+}
+
+/// The letter of `c` in an alphabet of symbols that begins with `a`.
+fn letter_from(a: char, c: char) -> Option<char> {
+    char::from_u32(u32::from(c) - u32::from(a) + u32::from('a'))
 }
 
 /// Whether there are no more letters of a look of their own than Latin ones.
@@ -329,7 +341,8 @@ fn join_spelled(folded: &[(String, Range<usize>)]) -> Normalised {
     let mut out = Normalised::default();
     let mut rest = folded;
     while let Some(((word, source), behind)) = rest.split_first() {
-        let run: Vec<_> = rest.iter().take(SPELLED_LETTERS_MAX).map_while(|(w, s)| Some((single_letter(w)?, s))).collect();
+        let run: Vec<_> =
+            rest.iter().take(SPELLED_LETTERS_MAX).map_while(|(w, s)| Some((single_letter(w)?, s))).collect();
         if run.len() >= SPELLED_LETTERS_MIN {
             let joined: String = run.iter().map(|(letter, _)| *letter).collect();
             let end = run.last().map_or(source.end, |(_, last)| last.end);
@@ -422,6 +435,7 @@ mod tests {
         check("i\u{200B}d\u{00AD}i\u{2060}ot\u{FEFF}", "idiot");
         check("ȋd̷ị̈ōt̶", "idiot");
         check("naïve café", "naive cafe");
+        check("🇮 🇩 🇮 🇴 🇹 🇫🇷", "idiot flag france"); // regional indicators: letters alone, a flag in pairs
     }
 
     #[test]
@@ -473,7 +487,56 @@ mod tests {
         let normalised = normalise(text);
         let found: Vec<_> =
             normalised.words.iter().map(|w| (&normalised.text[w.place.clone()], &text[w.source.clone()])).collect();
-        assert_eq!(found, [("You", "You"), ("idiot", "і d\u{200B} і о t"), ("thumbs up", "👍"), ("ok", "ok")]);
+        assert_eq!(found, [("You", "You"), ("idiot", "і d\u{200B} і о t"), ("thumbs up", "👍👍"), ("ok", "ok")]);
+    }
+
+    /// More than ten times what is read of a text: it would take minutes if the time grew with the square.
+    #[test]
+    fn hostile_texts_take_time_in_proportion_to_their_length() {
+        let length = 1 << 18;
+        for piece in [
+            "\u{301}",
+            "a\u{301}",
+            "\u{315}\u{301}",
+            "\u{1D165}",
+            "\u{34F}",
+            "\u{200D}",
+            "\u{E0061}",
+            "\u{FE0F}",
+            "👍",
+            "👍👎",
+            "👍 ",
+            "👩\u{200D}",
+            "👍🏽",
+            "🇫",
+            "🇫 ",
+            "1\u{FE0F}\u{20E3}",
+            "a ",
+            "a. ",
+            "a.",
+            "a",
+            "a b cc ",
+            "...",
+            "|",
+            "!",
+            "$",
+            "@1",
+            "1",
+            "0a",
+            "а",
+            "аz",
+            "ﷺ",
+            "가",
+            "क\u{94D}",
+            " ",
+            "\u{2028}",
+            "://",
+        ] {
+            for text in [piece.repeat(length / piece.len()), format!("a{}", piece.repeat(length / piece.len()))] {
+                let normalised = normalise(&text);
+                assert!(normalised.text.len() <= 12 * text.len(), "{piece:?}: {} bytes", normalised.text.len());
+            }
+        }
     }
 
     proptest! {

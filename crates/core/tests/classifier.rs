@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use palisade_core::normalise;
 use palisade_core::tokens::TextTokenizer;
 use palisade_core::{Classifier, ClassifyError, Manifest, Options, ReleaseError, ReleaseFiles, TextResult};
 use serde_json::Value;
@@ -48,6 +49,15 @@ impl Files {
 
 static FILES: LazyLock<Files> = LazyLock::new(Files::read);
 static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| FILES.load().unwrap());
+/// The shipped release as if it were trained on normalised texts, and as if it were not.
+static NORMALISING: LazyLock<Classifier> = LazyLock::new(|| with_normalisation(normalise::RULES.into()));
+static PLAIN: LazyLock<Classifier> = LazyLock::new(|| with_normalisation(Value::Null));
+
+fn with_normalisation(rules: Value) -> Classifier {
+    let mut files = FILES.clone();
+    files.manifest["normalisation"] = rules;
+    files.load().unwrap()
+}
 
 fn with_spans() -> Options {
     Options { spans: true, ..Options::default() }
@@ -104,7 +114,7 @@ fn empty_text_has_score_zero_and_no_tokens() {
             tokens: 0,
             truncated: false,
             spans: vec![],
-            spans_truncated: false
+            spans_truncated: false,
         }
     );
 }
@@ -166,12 +176,12 @@ fn text_after_the_byte_limit_is_not_read() {
 #[test]
 fn truncated_means_more_tokens_than_the_limit() {
     let tokens_max = CLASSIFIER.limits().tokens_max;
-    let fits = check(&"a ".repeat(tokens_max - 2));
+    let fits = check(&"word ".repeat(tokens_max - 2));
     assert_eq!((fits.tokens, fits.truncated), (tokens_max, false));
-    let more = check(&"a ".repeat(tokens_max - 1));
+    let more = check(&"word ".repeat(tokens_max - 1));
     assert_eq!((more.tokens, more.truncated), (tokens_max, true));
     assert_eq!(more.scores, fits.scores);
-    let fewer = check(&"a ".repeat(tokens_max - 3));
+    let fewer = check(&"word ".repeat(tokens_max - 3));
     assert_eq!((fewer.tokens, fewer.truncated), (tokens_max - 1, false));
 }
 
@@ -451,6 +461,52 @@ fn spans_end_where_the_text_is_cut() {
     assert_eq!(spans.last().unwrap().range.end, limit - 1);
 }
 
+// Normalisation.
+
+/// What a text gets, less the places of its parts.
+fn scores_of(classifier: &Classifier, text: &str) -> (Vec<f32>, usize, bool) {
+    let result = classifier.classify(&[text], &with_spans()).unwrap().results.remove(0);
+    for span in &result.spans {
+        let alone = classifier.classify(&[&text[span.range.clone()]], &Options::default()).unwrap();
+        assert_eq!(span.scores, alone.results[0].scores);
+    }
+    (result.scores, result.tokens, result.truncated)
+}
+
+#[test]
+fn spelling_tricks_change_no_score_where_texts_are_normalised() {
+    let plain = "You stupid idiot. Thank you, friend.";
+    for text in [
+        "You s t u p i d i-d-i-o-t. Thank you, friend.",
+        "You stu\u{200B}pid idi\u{200D}ot. Thank you, friend.",
+        "You stupіd іdіоt. Thank yоu, friend.",
+        "You stup1d 1d10t. Thank y0u, friend.",
+        "𝐘𝐨𝐮 ｓｔｕｐｉｄ ⓘⓓⓘⓞⓣ. Thank yo̶u̷, friend.",
+        "  You\tstupid \n idiot.  Thank you, friend. ",
+    ] {
+        assert_eq!(scores_of(&NORMALISING, text), scores_of(&NORMALISING, plain), "{text:?}");
+        assert_eq!(scores_of(&PLAIN, text) == scores_of(&PLAIN, plain), text.starts_with(' '), "{text:?}");
+    }
+    assert_eq!(scores_of(&NORMALISING, plain), scores_of(&PLAIN, plain));
+}
+
+#[test]
+fn what_a_normalised_text_grows_by_is_cut_and_what_it_loses_is_not() {
+    let limits = NORMALISING.limits();
+    let truncated = |text: &str| scores_of(&NORMALISING, text).2;
+    assert!(!truncated(&"\u{200B}".repeat(limits.text_bytes_max / 3)));
+    assert!(!truncated(&format!("{}Hello", "👍".repeat(limits.text_bytes_max / 4 - 2))));
+    assert!(truncated(&"👍👎".repeat(limits.text_bytes_max / 8)));
+    assert!(truncated(&" ".repeat(limits.text_bytes_max + 1)));
+}
+
+#[test]
+fn rules_of_normalisation_that_are_not_known_are_refused_by_name() {
+    let mut files = FILES.clone();
+    files.manifest["normalisation"] = "palisade-9".into();
+    refused(&files, &["release.json: normalisation is \"palisade-9\"", "palisade-1"]);
+}
+
 // Releases.
 
 /// Loads a changed release, and looks for each of `expected` in the message.
@@ -581,9 +637,9 @@ fn fewer_tokens_than_the_model_could_read_are_no_fault() {
     let mut files = FILES.clone();
     files.manifest["tokens_max"] = 16.into();
     let classifier = files.load().unwrap();
-    let result = &classifier.classify(&["a ".repeat(15)], &Options::default()).unwrap().results[0];
+    let result = &classifier.classify(&["word ".repeat(15)], &Options::default()).unwrap().results[0];
     assert_eq!((result.tokens, result.truncated), (16, true));
-    assert_eq!(result.scores, check(&"a ".repeat(14)).scores);
+    assert_eq!(result.scores, check(&"word ".repeat(14)).scores);
 }
 
 #[test]
