@@ -34,5 +34,5 @@ pub mod sentences;
 pub mod tokens;
 
 #[cfg(feature = "engine")]
-pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult, Unplanned};
+pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult, Unplanned, Word};
 pub use release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};

@@ -89,7 +89,7 @@ pub fn normalise(text: &str) -> Normalised {
 }
 
 /// White-space separated words with the place of their first byte.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split_whitespace().map(|word| (word.as_ptr().addr() - text.as_ptr().addr(), word))
 }
 

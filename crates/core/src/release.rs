@@ -21,6 +21,8 @@ pub const TEXTS_MAX: usize = 64;
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Most spans for one text.
 pub const SPANS_MAX: usize = 32;
+/// Most words for one text.
+pub const WORDS_MAX: usize = 64;
 
 /// Why a release cannot be used. The message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,8 @@ pub struct Limits {
     pub tokens_max: usize,
     /// Spans given for one text.
     pub spans_max: usize,
+    /// Words given for one text.
+    pub words_max: usize,
 }
 
 /// A file of the release and what its bytes must be.
@@ -204,6 +208,7 @@ impl Manifest {
             text_bytes_max: TEXT_BYTES_MAX,
             tokens_max: self.tokens_max,
             spans_max: SPANS_MAX,
+            words_max: WORDS_MAX,
         }
     }
 }

@@ -24,7 +24,7 @@ fn golden_cases_have_their_scores_within_the_tolerance() {
     let files = ReleaseFiles { manifest: &manifest, model: &model, tokenizer: &tokenizer };
     let classifier = Classifier::from_release(&files).unwrap();
 
-    let options = Options { labels: None, spans: true };
+    let options = Options { spans: true, ..Options::default() };
     let mut cases = 0;
     for line in String::from_utf8(read("cases.jsonl")).unwrap().lines() {
         let case: Value = serde_json::from_str(line).unwrap();

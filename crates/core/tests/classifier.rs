@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use palisade_core::normalise;
+use palisade_core::sentences::sentences;
 use palisade_core::tokens::TextTokenizer;
 use palisade_core::{Classifier, ClassifyError, Manifest, Options, ReleaseError, ReleaseFiles, TextResult};
 use serde_json::Value;
@@ -63,6 +64,10 @@ fn with_spans() -> Options {
     Options { spans: true, ..Options::default() }
 }
 
+fn with_words() -> Options {
+    Options { words: true, ..Options::default() }
+}
+
 fn with_labels(names: &[&str]) -> Options {
     Options { labels: Some(names.iter().map(|&name| name.to_owned()).collect()), ..Options::default() }
 }
@@ -115,6 +120,8 @@ fn empty_text_has_score_zero_and_no_tokens() {
             truncated: false,
             spans: vec![],
             spans_truncated: false,
+            words: vec![],
+            words_truncated: false,
         }
     );
 }
@@ -459,6 +466,84 @@ fn spans_end_where_the_text_is_cut() {
     let spans = check(&text).spans;
     assert_eq!(spans[0].range, 0..5);
     assert_eq!(spans.last().unwrap().range.end, limit - 1);
+}
+
+// Words.
+
+/// Classifies one text with words, checks what holds for every text, and gives the words as they stand in it.
+#[track_caller]
+fn words<'a>(classifier: &Classifier, text: &'a str) -> Vec<&'a str> {
+    let answer = classifier.classify(&[text], &with_words()).unwrap();
+    let result = &answer.results[0];
+    let score = |text: &str| classifier.classify(&[text], &Options::default()).unwrap().results.remove(0).scores;
+    let mut end = 0;
+    for word in &result.words {
+        assert!(end <= word.range.start && word.range.start < word.range.end, "{:?} after {end}", word.range);
+        end = word.range.end;
+        let first = sentences(text).take_while(|sentence| sentence.start <= word.range.start).last().unwrap();
+        let last = sentences(text).find(|sentence| end <= sentence.end).unwrap();
+        let sentence = first.start..last.end;
+        let without = format!("{} {}", &text[sentence.start..word.range.start], &text[end..sentence.end]);
+        let (with, without) = (score(&text[sentence]), score(&without));
+        let expected: Vec<_> = with.iter().zip(without).map(|(with, without)| with - without).collect();
+        assert_eq!(word.effects, expected, "{:?}", &text[word.range.clone()]);
+        assert!(expected.iter().all(|effect| (-1.0..=1.0).contains(effect)), "{expected:?}");
+    }
+    result.words.iter().map(|word| &text[word.range.clone()]).collect()
+}
+
+#[test]
+fn a_words_effect_is_what_its_sentence_loses_without_it() {
+    for text in ["  Thank you. 👍 You idiot!\u{3000}\nÀ bientôt…", "idiot", "你好。再见 再见", "\u{200b}"]
+    {
+        assert_eq!(words(&PLAIN, text), text.split_whitespace().collect::<Vec<_>>(), "{text:?}");
+    }
+}
+
+#[test]
+fn where_texts_are_normalised_a_word_is_what_is_read_as_one() {
+    let text = "You  і d\u{200B} і о t\u{200D} 👍👍 soooo \u{FE0F} 🖕you. Go, 1d10t";
+    let expected = ["You", "і d\u{200B} і о t\u{200D}", "👍👍", "soooo", "🖕", "you.", "Go,", "1d10t"];
+    assert_eq!(words(&NORMALISING, text), expected);
+    assert_eq!(words(&NORMALISING, "So. I. D. I. O. T. So."), ["So.", "I. D. I. O. T.", "So."]);
+}
+
+#[test]
+fn words_are_given_where_they_were_asked_for() {
+    let texts = ["Thank you. Go away!", "", " \n"];
+    let without = CLASSIFIER.classify(&texts, &Options::default()).unwrap();
+    let with = CLASSIFIER.classify(&texts, &with_words()).unwrap();
+    assert_eq!(with.results.iter().map(|result| result.words.len()).collect::<Vec<_>>(), [4, 0, 0]);
+    for (with, without) in with.results.iter().zip(&without.results) {
+        assert!(without.words.is_empty() && with.spans.is_empty() && !with.words_truncated);
+        assert_eq!(with.scores, without.scores);
+    }
+}
+
+#[test]
+fn effects_keep_to_the_labels_asked_for() {
+    let names = label_names();
+    let all = CLASSIFIER.classify(&["You idiot"], &with_words()).unwrap();
+    let one = CLASSIFIER.classify(&["You idiot"], &Options { words: true, ..with_labels(&[names[1]]) }).unwrap();
+    for (all, one) in all.results[0].words.iter().zip(&one.results[0].words) {
+        assert_eq!(one.effects, [all.effects[1]]);
+    }
+}
+
+#[test]
+fn words_after_the_limit_have_no_effect() {
+    let limit = CLASSIFIER.limits().words_max;
+    let count = |text: &str| {
+        let result = CLASSIFIER.classify(&[text], &with_words()).unwrap().results.remove(0);
+        (result.words.len(), result.words_truncated)
+    };
+    for sentence in ["Go on. ", "it is "] {
+        assert_eq!(count(&sentence.repeat(limit / 2)), (limit, false));
+        assert_eq!(count(&format!("{}{sentence}", sentence.repeat(limit / 2))), (limit, true));
+    }
+    // What is not read has words that nobody counted.
+    let unread = format!("Go on.{}", " ".repeat(CLASSIFIER.limits().text_bytes_max));
+    assert_eq!(count(&unread), (2, true));
 }
 
 // Normalisation.

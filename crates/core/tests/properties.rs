@@ -99,6 +99,23 @@ proptest! {
     }
 
     #[test]
+    fn any_texts_words_lie_in_it_and_have_effects_within_their_bounds(text in text()) {
+        for classifier in [&*CLASSIFIER, &*NORMALISING] {
+            let options = Options { words: true, ..Options::default() };
+            let result = &classifier.classify(&[&text], &options).unwrap().results[0];
+            prop_assert!(result.words.len() <= classifier.limits().words_max);
+            let mut end = 0;
+            for word in &result.words {
+                prop_assert!(end <= word.range.start && word.range.start < word.range.end);
+                prop_assert!(text.get(word.range.clone()).is_some_and(|word| word == word.trim()));
+                prop_assert_eq!(word.effects.len(), classifier.labels().len());
+                prop_assert!(word.effects.iter().all(|effect| (-1.0..=1.0).contains(effect)), "{:?}", word.effects);
+                end = word.range.end;
+            }
+        }
+    }
+
+    #[test]
     fn the_order_of_a_batch_changes_no_result(
         (texts, shuffled) in vec(text(), 1..5).prop_flat_map(|texts| {
             let places: Vec<usize> = (0..texts.len()).collect();
