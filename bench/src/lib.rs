@@ -76,7 +76,7 @@ impl Subject {
 
 /// Scores one text, and fails unless the model read exactly the tokens that the text was made for.
 pub fn scores(instance: &mut Instance, text: &Text) -> Result<Vec<f32>> {
-    let answer = instance.classify(&[&text.text], &Options { labels: None, spans: false })?;
+    let answer = instance.classify(&[&text.text], &Options { labels: None, spans: false, words: false })?;
     let result = answer.results.into_iter().next().context("the component gave no result for the text")?;
     ensure!(
         result.tokens as usize == text.tokens && !result.truncated,

@@ -509,6 +509,23 @@ def test_offsets_are_bytes_where_nothing_else_is_asked_for(server):
     assert bytes_ == moderate(server, [TWO_SENTENCES], spans=True, offsets="utf-8")["results"][0]["spans"]
 
 
+@pytest.mark.parametrize(
+    ("offsets", "part"),
+    [
+        ("utf-8", lambda start, end: TWO_SENTENCES.encode()[start:end].decode()),
+        ("utf-16", lambda start, end: TWO_SENTENCES.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le")),
+        ("code-point", lambda start, end: TWO_SENTENCES[start:end]),
+    ],
+)
+def test_words_have_effects_in_the_offsets_asked_for(server, offsets, part):
+    [result] = moderate(server, [TWO_SENTENCES], words=True, offsets=offsets)["results"]
+    words = result["words"]
+    assert [part(word["start"], word["end"]) for word in words] == TWO_SENTENCES.split()
+    most = max(words, key=lambda word: word["effects"]["INSULT"])
+    assert part(most["start"], most["end"]) == "idiot,"
+    assert (result["words_truncated"], "spans" in result) == (False, False)
+
+
 def test_the_language_is_detected_or_taken_as_given(server):
     french, english, unsure = moderate(server, [FRENCH, ENGLISH, "lol"], language=None)["results"]
     assert french["language"] == {"code": "fr", "supported": False}

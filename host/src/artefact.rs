@@ -10,7 +10,7 @@ use wasmparser::{Parser, Payload};
 use crate::Error;
 
 /// The interface that this host calls.
-pub const CONTRACT: &str = "palisade:moderation/classifier@0.1.0";
+pub const CONTRACT: &str = "palisade:moderation/classifier@0.2.0";
 /// Name of the custom section that carries the release's manifest, byte for byte.
 pub const RELEASE_SECTION: &str = "palisade:release";
 

@@ -12,7 +12,7 @@
 //! let runtime = Runtime::new(RuntimeLimits::default())?;
 //! let loaded = runtime.load(&Artefact::read("target/release/palisade-default.wasm".as_ref())?)?;
 //! let mut instance = loaded.instantiate()?;
-//! let answer = instance.classify(&["You are all very kind."], &Options { labels: None, spans: false })?;
+//! let answer = instance.classify(&["You are all very kind."], &Options { labels: None, spans: false, words: false })?;
 //! println!("{} gives {:?}", answer.release.name, answer.results[0].scores);
 //! # Ok::<(), palisade_host::Error>(())
 //! ```

@@ -4,16 +4,19 @@ use std::io::Write;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::bindings::{Description, TextResult};
+use crate::bindings::{Description, TextResult, Word};
 
 const WIDTH_WITHOUT_TERMINAL: usize = 120;
 const TEXT_WIDTH_MIN: usize = 20;
+const WORDS_SHOWN: usize = 3;
+const WORD_WIDTH: usize = 24;
 const FLAGGED: &str = "\x1b[1;31m";
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
 struct Column {
-    /// The label's name on two lines, split at its last underscore.
+    name: String,
+    /// The name on two lines, split at its last underscore.
     head: [String; 2],
     width: usize,
     threshold: f32,
@@ -37,7 +40,12 @@ impl Table {
                 let (upper, lower) = name.rsplit_once('_').unwrap_or(("", name));
                 let threshold =
                     description.labels.iter().find(|l| l.name == *name).map_or(f32::INFINITY, |l| l.threshold);
-                Column { head: [upper.into(), lower.into()], width: upper.len().max(lower.len()).max(6), threshold }
+                Column {
+                    name: name.clone(),
+                    head: [upper.into(), lower.into()],
+                    width: upper.len().max(lower.len()).max(6),
+                    threshold,
+                }
             })
             .collect();
         let scores_width: usize = columns.iter().map(|column| column.width + 2).sum();
@@ -78,13 +86,33 @@ impl Table {
                     write!(out, "{start}{:>width$.3}{mark}{end} ", score, width = column.width)?;
                 }
                 self.truncated += u64::from(result.truncated);
-                writeln!(out, "{}", shown(text, self.text_width))
+                writeln!(out, "{}", shown(text, self.text_width))?;
+                self.words(out, text, result)
             }
             Err(message) => {
                 let (start, end) = if self.colour { (FLAGGED, PLAIN) } else { ("", "") };
                 writeln!(out, "{start}{}{end}", harmless(&message))
             }
         }
+    }
+
+    /// The words that raise the highest score most, where words were asked for.
+    fn words(&self, out: &mut impl Write, text: &str, result: &TextResult) -> std::io::Result<()> {
+        let scores = result.scores.iter().enumerate();
+        let Some((highest, _)) = scores.max_by(|(_, one), (_, other)| one.total_cmp(other)) else { return Ok(()) };
+        let effect = |word: &Word| word.effects.get(highest).copied().unwrap_or_default();
+        let mut words: Vec<&Word> = result.words.iter().collect();
+        words.sort_by(|one, other| effect(other).total_cmp(&effect(one)));
+        if words.is_empty() {
+            return Ok(());
+        }
+        let shown = words.into_iter().take(WORDS_SHOWN).map(|word| {
+            let place = text.get(word.start as usize..word.end as usize).unwrap_or_default();
+            format!("{} {:+.3}", shown(place, WORD_WIDTH), effect(word))
+        });
+        let (start, end) = if self.colour { (DIM, PLAIN) } else { ("", "") };
+        let label = self.columns.get(highest).map_or("", |column| &column.name);
+        writeln!(out, "{start}  {label} by word: {}{end}", shown.collect::<Vec<_>>().join(", "))
     }
 
     fn heading(&self, out: &mut impl Write) -> std::io::Result<()> {

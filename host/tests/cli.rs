@@ -227,6 +227,33 @@ fn spans_are_given_when_asked_for() {
 }
 
 #[test]
+fn words_have_effects_when_asked_for() {
+    let text = "Thank you. You are an idiot!";
+    let ended = palisade(&["classify", "--format", "jsonl", "--words", "--labels", "INSULT,THREAT", text]);
+    let line = &ended.lines()[0];
+    let words = line["words"].as_array().unwrap();
+    let place = |end: &Value| usize::try_from(end.as_u64().unwrap()).unwrap();
+    let parts: Vec<&str> = words.iter().map(|word| &text[place(&word["start"])..place(&word["end"])]).collect();
+    assert_eq!(parts, text.split(' ').collect::<Vec<_>>());
+    assert_eq!((&line["words_truncated"], line.get("spans")), (&json!(false), None));
+    assert!(words.iter().all(|word| word["effects"].as_object().unwrap().len() == 2), "{line}");
+    // The effect is what the sentence's score loses without the word.
+    let score = |text: &str| {
+        palisade(&["classify", "--format", "jsonl", "--labels", "INSULT", text]).lines()[0]["scores"]["INSULT"]
+            .as_f64()
+            .unwrap()
+    };
+    let expected = score("You are an idiot!") - score("You are an");
+    assert!((words[5]["effects"]["INSULT"].as_f64().unwrap() - expected).abs() < 1e-6, "{line}");
+
+    let table = palisade(&["classify", "--words", "--labels", "INSULT", "You are an \u{1b}\u{202e}idiot!"]).stdout;
+    let line = table.lines().find(|line| line.contains("INSULT by word: ")).unwrap();
+    let first = line.split("by word: ").nth(1).unwrap().split(", ").next().unwrap();
+    assert!(first.trim_start().starts_with("idiot! +0.") && line.matches(", ").count() == 2, "{line:?}");
+    assert!(!table.contains(['\u{1b}', '\u{202e}']), "{table:?}");
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_what_to_do() {
     fails(&["classify", "-", "text"], &["`-` stands for standard input and goes alone"]);
     fails(&["classify", "--labels", "SPAM", "text"], &["no label \"SPAM\"", "it has TOXICITY, SEVERE_TOXICITY"]);
@@ -247,23 +274,23 @@ fn a_file_that_is_no_artefact_is_refused_with_what_to_do() {
     artefact_fails(&fs::read(beside("palisade-engine.wasm")).unwrap(), &["core WebAssembly module", "palisade bake"]);
     let huge = "(component (core module (memory i64 281474976710656)))";
     for other in ["(component)", huge] {
-        artefact_fails(&wat::parse_str(other).unwrap(), &["does not give palisade:moderation/classifier@0.1.0"]);
+        artefact_fails(&wat::parse_str(other).unwrap(), &["does not give palisade:moderation/classifier@0.2.0"]);
     }
 }
 
 #[test]
 fn a_component_of_another_contract_version_is_refused() {
-    let other = r#"(component (instance $i) (export "palisade:moderation/classifier@0.2.0" (instance $i)))"#;
+    let other = r#"(component (instance $i) (export "palisade:moderation/classifier@0.3.0" (instance $i)))"#;
     artefact_fails(
         &wat::parse_str(other).unwrap(),
-        &["gives palisade:moderation/classifier@0.2.0", "this host speaks palisade:moderation/classifier@0.1.0"],
+        &["gives palisade:moderation/classifier@0.3.0", "this host speaks palisade:moderation/classifier@0.2.0"],
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("other.wasm");
     fs::write(&file, wat::parse_str(other).unwrap()).unwrap();
     let inspected = palisade(&["inspect", file.to_str().unwrap()]);
     assert!(inspected.stdout.contains("contract   another than this program's"), "{}", inspected.stdout);
-    let another_shape = r#"(component (instance $i) (export "palisade:moderation/classifier@0.1.0" (instance $i)))"#;
+    let another_shape = r#"(component (instance $i) (export "palisade:moderation/classifier@0.2.0" (instance $i)))"#;
     artefact_fails(&wat::parse_str(another_shape).unwrap(), &["another shape"]);
 }
 
@@ -272,7 +299,7 @@ fn a_component_that_wants_imports_gets_none() {
     let greedy = r#"(component
         (import "wasi:cli/environment@0.2.0" (instance (export "get-arguments" (func))))
         (instance $i)
-        (export "palisade:moderation/classifier@0.1.0" (instance $i)))"#;
+        (export "palisade:moderation/classifier@0.2.0" (instance $i)))"#;
     artefact_fails(&wat::parse_str(greedy).unwrap(), &["wants imports"]);
 }
 
@@ -296,13 +323,15 @@ fn inspect_tells_what_is_inside() {
     let ended = palisade(&["inspect", "--json", path.to_str().unwrap()]);
     let inspected: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(inspected["component"]["imports"], json!([]));
-    assert_eq!(inspected["component"]["exports"], json!(["palisade:moderation/classifier@0.1.0"]));
+    assert_eq!(inspected["component"]["exports"], json!(["palisade:moderation/classifier@0.2.0"]));
     let answer = &palisade(&["classify", "--format", "jsonl", "hello"]).lines()[0];
     assert_eq!(inspected["release"], answer["release"]);
     let manifest: Value = serde_json::from_slice(&fs::read(release_folder().join("release.json")).unwrap()).unwrap();
     assert_eq!(inspected["manifest"], manifest);
     let table = palisade(&["inspect", path.to_str().unwrap()]).stdout;
     assert!(table.contains("imports    none") && table.contains("THREAT"), "{table}");
+    let rules = manifest["normalisation"].as_str().unwrap_or("none: texts are read as they are");
+    assert!(table.contains(&format!("normalises {rules}\n")), "{table}");
 }
 
 #[test]

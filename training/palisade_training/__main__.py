@@ -1,4 +1,4 @@
-"""``python -m palisade_training``: from the labelled file to a release folder."""
+"""``python -m palisade_training``: from the labelled files to a release folder, in stages that are kept: teacher, student, release."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ import hashlib
 import json
 import tomllib
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from . import calibration, data, fit, onnx_export, release, vocabulary
-from .encoder import from_base
+from . import augmentation, calibration, data, development, fit, onnx_export, quantisation, release, vocabulary
+from .encoder import Encoder, from_base, from_teacher
 
 HERE = Path(__file__).resolve().parent.parent
+
+
+def read_recipe(path: Path) -> dict:
+    """A recipe with what it ``extends`` below it, table by table."""
+    recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "extends" not in recipe:
+        return recipe
+    whole = read_recipe(path.parent / recipe.pop("extends"))
+    for name, value in recipe.items():
+        whole[name] = whole[name] | value if isinstance(value, dict) and name in whole else value
+    return whole
 
 
 def base_folder(recipe: dict, work: Path) -> Path:
@@ -31,72 +44,202 @@ def base_folder(recipe: dict, work: Path) -> Path:
     return next((work / "base").glob("*/model"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="palisade_training", description=__doc__)
+@dataclass(frozen=True)
+class Reader:
+    """Texts to token ids, as a release does it: normalisation, then the tokenizer."""
+
+    tokenizer_json: str
+    base_rows: np.ndarray  # for each id, the row of the base's embeddings
+    tokens_max: int
+    program: Path | None
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        tokenizer = Tokenizer.from_str(self.tokenizer_json)
+        tokenizer.enable_truncation(self.tokens_max)
+        return [encoding.ids for encoding in tokenizer.encode_batch(data.as_read(texts, self.program))]
+
+
+class Run:
+    """One recipe with its folders; each stage is done once for the parts of the recipe that it depends on."""
+
+    def __init__(self, recipe: dict, arguments: argparse.Namespace):
+        self.recipe = recipe
+        self.names: list[str] = recipe["labels"]["names"]
+        self.work: Path = arguments.work
+        self.program: Path | None = arguments.normalise
+        replaced = dict(pair.split("=", 1) for pair in arguments.source)
+        self.split = data.load(recipe, arguments.data, self.program, {name: Path(path) for name, path in replaced.items()})
+        split = self.split
+        print(f"{len(split.train)} texts to train, {len(split.validation)} to validate, {len(split.test)} held back", flush=True)
+        self.base = base_folder(recipe, self.work)
+        self.shares = augmentation.Shares(**recipe["augmentation"])
+        self.tables = ["base", "labels", "split", "vocabulary", "augmentation", "teacher", "data"]
+
+    def folder(self, tables: list[str]) -> Path:
+        """A folder for what is made of these tables: a changed recipe starts afresh instead of resuming another one's checkpoint."""
+        part = json.dumps({name: self.recipe[name] for name in tables}, sort_keys=True)
+        folder = self.work / hashlib.sha256(part.encode()).hexdigest()[:12]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def reader(self, occurrences_min: int, tokens_max: int) -> Reader:
+        read = data.as_read(self.split.train.text, self.program)
+        tokenizer_json, rows = vocabulary.prune((self.base / "tokenizer.json").read_text(), read, occurrences_min)
+        print(f"{len(rows)} of the base's word pieces kept", flush=True)
+        return Reader(tokenizer_json, rows, tokens_max, self.program)
+
+    def epoch_texts(self, seed: int, number: int) -> tuple[list[str], np.ndarray]:
+        return augmentation.epoch_texts(self.split.train, self.names, self.shares, [seed, number])
+
+    def teacher(self) -> tuple[Encoder, Reader, dict]:
+        settings = self.recipe["teacher"]
+        reader = self.reader(self.recipe["vocabulary"]["occurrences_min"], self.recipe["vocabulary"]["tokens_max"])
+        torch.manual_seed(settings["seed"])
+        encoder = from_base(
+            self.base,
+            json.loads((self.base / "config.json").read_text()),
+            reader.base_rows,
+            positions=reader.tokens_max,
+            layers=settings["layers"],
+            labels=len(self.names),
+            dropout=settings["dropout"],
+        )
+
+        def epoch(number: int) -> fit.Epoch:
+            texts, labels = self.epoch_texts(settings["seed"], number)
+            return fit.Epoch(reader.ids(texts), labels)
+
+        validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
+        checkpoint = self.folder(self.tables) / "teacher.pt"
+        print(f"teacher: {checkpoint}", flush=True)
+        history = fit.fit(encoder, epoch, len(self.split.train), validation, self.names, settings, checkpoint)
+        return encoder, reader, history
+
+
+    def student(self) -> tuple[Encoder, Reader, dict[str, dict]]:
+        """A smaller network that learns from the teacher's word on texts that neither has seen in this form, and from the labels."""
+        teacher, teachers_reader, history = self.teacher()
+        settings = self.recipe["student"]
+        seed = self.recipe["distillation"]["seed"]
+        tokens_max = self.recipe["release"]["tokens_max"]
+        reader = self.reader(settings["occurrences_min"], tokens_max)
+        row_of = {base: row for row, base in enumerate(teachers_reader.base_rows)}
+        rows = np.array([row_of[base] for base in reader.base_rows])
+        encoder = from_teacher(teacher, settings["layers"], settings["inner"], rows, tokens_max)
+        teachers_folder = self.folder(self.tables)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+        def epoch(number: int) -> fit.Epoch:
+            texts, labels = self.epoch_texts(seed, number)
+            kept = teachers_folder / f"taught-{seed}-{number}.npz"
+            if not kept.is_file():
+                print(f"the teacher reads epoch {number + 1}", flush=True)
+                short = self.recipe["teacher"]["tokens_max"]
+                ids = [i if len(i) <= short else i[: short - 1] + [i[-1]] for i in teachers_reader.ids(texts)]
+                logits, pooled = fit.outputs_of(teacher, ids, device)
+                part = kept.with_suffix(".part.npz")
+                np.savez(part, logits=logits, pooled=pooled)
+                part.rename(kept)
+            taught = np.load(kept)
+            return fit.Epoch(reader.ids(texts), labels, taught["logits"], taught["pooled"])
+
+        validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
+        checkpoint = self.folder([*self.tables, "distillation", "student"]) / "student.pt"
+        print(f"student: {checkpoint}", flush=True)
+        taught = fit.fit(encoder, epoch, len(self.split.train), validation, self.names, self.recipe["distillation"] | settings, checkpoint)
+        return encoder, reader, {"teacher": history, "student": taught}
+
+    def release(self, out: Path) -> None:
+        encoder, reader, stages = self.student()
+        recipe, names, split = self.recipe, self.names, self.split
+        perspective = recipe["labels"]["perspective"]
+        cpu = torch.device("cpu")
+        quantisation.quantise(encoder)
+
+        # Jigsaw's labels at its natural rate; the others at the rate of the sets that judge them, without Jigsaw's rows.
+        natural = data.natural_weights(split.validation, split.train, perspective)
+        others = (natural == 0).astype(np.float64)
+        weights = np.stack([natural if i < perspective else others for i in range(len(names))], axis=1)
+        validation_ids = reader.ids(split.validation.text)
+        logits, _ = fit.outputs_of(encoder, validation_ids, cpu)
+        calibration.calibrate(logits, split.validation.labels, weights, recipe["calibration"]["slope_prior"]).fold_into(encoder.head)
+        model = onnx_export.export(encoder, reader.tokens_max)
+
+        scores = onnx_export.scores(model, validation_ids)
+
+        def thresholds(precision: float) -> list[calibration.Threshold]:
+            columns = zip(scores.T, split.validation.labels.T, weights.T, strict=True)
+            return [calibration.threshold_for_precision(x, y, w, precision) for x, y, w in columns]
+
+        review, block = (thresholds(recipe["thresholds"][kind]) for kind in ("review_precision", "block_precision"))
+        scores = onnx_export.scores(model, reader.ids(split.test.text))
+        at = [t.score for t in review]
+        own = split.test.natural
+        jigsaw = names[:perspective]
+        held_back = split.test.labels[own][:, :perspective]
+        metrics = {
+            "held_back_natural_rate": release.measure(held_back, scores[own][:, :perspective], at[:perspective], jigsaw)
+            | {"mean_roc_auc_interval": release.interval(held_back >= 0.5, scores[own][:, :perspective])},
+            "held_back_all_rows": release.measure(split.test.labels, scores, at, names),
+        }
+        release.write(
+            out / recipe["release"]["name"],
+            recipe=recipe,
+            model=model,
+            tokenizer_json=reader.tokenizer_json,
+            review=review,
+            block=block,
+            split=split,
+            stages=stages,
+            metrics=metrics,
+        )
+        folder = self.folder([*self.tables, "distillation", "student"])
+        release.write_held_back(folder / "held-back.csv", split.test, names, recipe["data"]["sources"])
+        print(f"held-back rows for `palisade eval`: {folder / 'held-back.csv'}")
+
+    def look(self, encoder: Encoder, reader: Reader, data_dir: Path) -> dict[str, float]:
+        """Validation AUC of Jigsaw's labels at its natural rate, and the measures of `development.py`."""
+        natural = self.split.validation.natural
+        perspective = self.recipe["labels"]["perspective"]
+
+        def score(texts: list[str]) -> np.ndarray:
+            return 1 / (1 + np.exp(-fit.outputs_of(encoder, reader.ids(texts), torch.device("cpu"))[0]))
+
+        rows = self.split.validation.take(self.split.validation.source == self.split.validation.source[natural][0])
+        found = fit.aucs(rows.labels[:, :perspective], score(rows.text)[:, :perspective])
+        return {"jigsaw, mean roc auc": float(np.mean(found))} | development.look(data_dir, self.names, score)
+
+
+def parser(**options: str | None) -> argparse.ArgumentParser:
+    """What the stages and the ablations are told alike."""
+    parser = argparse.ArgumentParser(**options)
     parser.add_argument("--recipe", type=Path, default=HERE / "recipe.toml")
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder of the labelled files")
+    parser.add_argument("--source", action="append", default=[], metavar="NAME=FILE", help="another file (CSV, .csv.gz, .parquet) for a source: the public original, say")
+    parser.add_argument("--normalise", type=Path, default=HERE.parent / "target" / "training" / "normalise" / "release" / "examples" / "normalise", help="the program that normalises texts; training/run builds it")
     parser.add_argument("--work", type=Path, default=HERE.parent / "target" / "training", help="checkpoints and downloads")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "models", help="the release is written to OUT/<name>")
-    arguments = parser.parse_args()
+    return parser
 
-    recipe_bytes = arguments.recipe.read_bytes()
-    recipe = tomllib.loads(recipe_bytes.decode())
-    # A changed recipe starts afresh instead of resuming another one's checkpoint.
-    work = arguments.work / hashlib.sha256(recipe_bytes).hexdigest()[:12]
-    work.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe["training"]["seed"])
+
+def main() -> None:
+    options = parser(prog="palisade_training", description=__doc__)
+    options.add_argument("stage", nargs="?", choices=("teacher", "student", "look", "release"), default="release", help="how far to go (default: all the way)")
+    options.add_argument("--of", choices=("teacher", "student"), default="student", help="what `look` looks at")
+    options.add_argument("--out", type=Path, default=HERE.parent / "models", help="the release is written to OUT/<name>")
+    arguments = options.parse_args()
     torch.use_deterministic_algorithms(True)
-
-    split = data.load(recipe, arguments.data)
-    print(f"{len(split.train)} texts to train, {len(split.validation)} to validate, {len(split.test)} held back", flush=True)
-    base = base_folder(recipe, arguments.work)
-    tokenizer_json, base_rows = vocabulary.prune((base / "tokenizer.json").read_text(), split.train.text, recipe["vocabulary"]["occurrences_min"])
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.enable_truncation(recipe["release"]["tokens_max"])
-    print(f"{len(base_rows)} of the base's word pieces kept", flush=True)
-
-    def ids_of(texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-
-    encoder = from_base(
-        base,
-        json.loads((base / "config.json").read_text()),
-        base_rows,
-        positions=recipe["release"]["tokens_max"],
-        layers=recipe["base"]["layers"],
-        labels=len(recipe["data"]["columns"]),
-        dropout=recipe["training"]["dropout"],
-    )
-    validation_ids = ids_of(split.validation.text)
-    history = fit.fit(encoder, ids_of(split.train.text), split.train, validation_ids, split.validation, recipe["training"], work)
-
-    cpu = torch.device("cpu")
-    weights = data.natural_weights(split.validation, split.train)
-    validation_logits = fit.logits_of(encoder, validation_ids, cpu)
-    calibrated = calibration.calibrate(validation_logits, split.validation.labels, weights, recipe["calibration"]["slope_prior"])
-    calibrated.fold_into(encoder.head)
-    model = onnx_export.export(encoder, recipe["release"]["tokens_max"])
-    thresholds = calibration.thresholds(onnx_export.scores(model, validation_ids), split.validation.labels, weights)
-
-    names = list(recipe["data"]["columns"])
-    scores = onnx_export.scores(model, ids_of(split.test.text))
-    natural = split.test.natural
-    metrics = {
-        "held_back_natural_rate": release.measure(split.test.labels[natural], scores[natural], thresholds, names),
-        "held_back_all_rows": release.measure(split.test.labels, scores, thresholds, names),
-    }
-    release.write(
-        arguments.out / recipe["release"]["name"],
-        recipe=recipe,
-        model=model,
-        tokenizer_json=tokenizer_json,
-        thresholds=thresholds,
-        split=split,
-        history=history,
-        metrics=metrics,
-    )
-    release.write_held_back(work / "held-back.csv", split.test, names)
-    print(f"held-back rows for `palisade eval`: {work / 'held-back.csv'}")
+    run = Run(read_recipe(arguments.recipe), arguments)
+    match arguments.stage:
+        case "teacher":
+            run.teacher()
+        case "student":
+            run.student()
+        case "look":
+            encoder, reader, _ = run.teacher() if arguments.of == "teacher" else run.student()
+            for name, value in run.look(encoder, reader, arguments.data).items():
+                print(f"{name:40} {value:.4f}")
+        case _:
+            run.release(arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scores that mean what they say: Platt scaling and F1 thresholds at the natural base rate."""
+"""Scores that mean what they say: Platt scaling at the natural base rate, and thresholds for a stated precision."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ class Calibration:
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, slope_prior: float) -> Calibration:
-    """Weighted maximum likelihood; the prior keeps the slope near 1 where a label has few positives."""
+    """Weighted maximum likelihood; the prior keeps the slope near 1 where a label has few positives.
+
+    ``labels`` [texts, labels] may be shares, and NaN where unknown; ``weights`` [texts, labels].
+    """
     slopes, intercepts = [], []
-    for x, y in zip(logits.T.astype(np.float64), labels.T, strict=True):
+    for x, y, w in zip(logits.T.astype(np.float64), labels.T, weights.T, strict=True):
+        counts = ~np.isnan(y) & (w > 0)
+        x, y, w = x[counts], y[counts], w[counts]
 
         def loss(parameters: np.ndarray) -> float:
             z = parameters[0] * x + parameters[1]
-            likelihood = np.sum(weights * (np.logaddexp(0, z) - y * z))
-            return likelihood + slope_prior / 2 * (parameters[0] - 1) ** 2
+            return np.sum(w * (np.logaddexp(0, z) - y * z)) + slope_prior / 2 * (parameters[0] - 1) ** 2
 
         found = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9, "maxiter": 10_000})
         if not found.success:
@@ -44,15 +48,29 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, slope
     return Calibration(np.array(slopes), np.array(intercepts))
 
 
-def thresholds(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> list[float]:
-    """For each label the score at or above which F1 is highest, rounded to three places."""
-    best = []
-    for x, y in zip(scores.T, labels.T, strict=True):
-        candidates = np.unique(np.round(x, 3))
-        f1 = []
-        for threshold in candidates:
-            flagged = x >= threshold
-            hit = np.sum(weights * flagged * y)
-            f1.append(2 * hit / (np.sum(weights * flagged) + np.sum(weights * y)))
-        best.append(float(np.clip(candidates[int(np.argmax(f1))], 0.001, 0.999)))
-    return best
+@dataclass(frozen=True)
+class Threshold:
+    """A score, and what flagging from it on brings on the texts that it was chosen on."""
+
+    score: float
+    precision: float
+    recall: float
+
+
+def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, precision: float) -> Threshold:
+    """The lowest score from which on the flagged texts have at least ``precision``, rounded up to three places; where none has,
+    the one with the highest precision among those that still find a tenth of the positives."""
+    counts = ~np.isnan(labels) & (weights > 0)
+    x, y, w = scores[counts], labels[counts] >= 0.5, weights[counts]
+    found = []
+    for candidate in np.unique(np.ceil(x * 1000) / 1000):
+        if not 0.01 <= candidate <= 0.99:
+            continue
+        flagged = x >= candidate
+        hit = np.sum(w * flagged * y)
+        if flagged.any():
+            found.append(Threshold(float(candidate), float(hit / np.sum(w * flagged)), float(hit / np.sum(w * y))))
+    enough = [t for t in found if t.precision >= precision]
+    if enough:
+        return min(enough, key=lambda t: t.score)
+    return max((t for t in found if t.recall >= 0.1), key=lambda t: (t.precision, -t.score))

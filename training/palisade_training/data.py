@@ -1,34 +1,40 @@
-"""Rows of the training file, without repeats, split by a hash of the text."""
+"""The training table: all sets of a recipe, without repeats and near-repeats, normalised, split by a hash of the text."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
+import json
 import re
+import subprocess
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-csv.field_size_limit(10**9)
+from . import table
+
 _NOT_WORD = re.compile(r"[\W_]+")
+_SHINGLE_WORDS = 3
+_PERMUTATIONS, _BAND = 24, 3
+_NEAR_REPEAT_JACCARD = 0.8
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Parallel arrays: ``text[i]`` has labels ``labels[i]`` (0 or 1, one column a label)."""
+    """Parallel arrays: ``text[i]`` has ``labels[i]``, one column a label: 1, 0, a share in between, or NaN where nothing is known."""
 
     text: list[str]
     labels: np.ndarray  # float32 [rows, labels]
     natural: np.ndarray  # bool [rows]: drawn at the natural base rate
+    source: np.ndarray  # int [rows]: index into the recipe's sources
 
     def __len__(self) -> int:
         return len(self.text)
 
     def take(self, keep: np.ndarray) -> "Rows":
-        index = np.flatnonzero(keep)
-        return Rows([self.text[i] for i in index], self.labels[index], self.natural[index])
+        index = np.flatnonzero(keep) if keep.dtype == bool else keep
+        return Rows([self.text[i] for i in index], self.labels[index], self.natural[index], self.source[index])
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Split:
     train: Rows
     validation: Rows
     test: Rows
-    duplicates_dropped: int
+    repeats_dropped: list[int]  # a number a source
 
 
 def normalised(text: str) -> str:
@@ -53,49 +59,123 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load(recipe: dict, data_dir: Path) -> Split:
-    """Reads the file, keeps the natural-rate copy of each repeated text, and splits by bucket.
+def as_read(texts: list[str], program: Path | None) -> list[str]:
+    """The texts as a model reads them: the rules of `crates/core/src/normalise.rs`, run by its example program; unchanged without one."""
+    if program is None:
+        return texts
+    lines = "".join(json.dumps(text) + "\n" for text in texts)
+    done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
-    Raises ``SystemExit`` with the file's name when the file is missing or is not the one the recipe names.
+
+def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] | None = None) -> Split:
+    """Reads all sets, drops repeats over all of them, and splits by bucket.
+
+    Of repeated texts the first stays (sets in the recipe's order), with what the others know beside it. ``replaced`` gives another file
+    for a source: the public original, say, whose digest is then not checked. Raises ``SystemExit`` with the file's name when a
+    file is missing or is not the one the recipe names.
     """
-    data = recipe["data"]
-    path = data_dir / data["file"]
-    if not path.is_file():
-        raise SystemExit(f"{path}: no such file; pass the folder that holds {data['file']} with --data")
-    if (digest := file_sha256(path)) != data["sha256"]:
-        raise SystemExit(f"{path}: SHA-256 is {digest}, but the recipe was written for {data['sha256']}")
+    names = recipe["labels"]["names"]
+    place = {name: i for i, name in enumerate(names)}
+    sources = recipe["data"]["sources"]
+    if unknown := set(replaced or {}) - {s["name"] for s in sources}:
+        raise SystemExit(f"--source {', '.join(sorted(unknown))}: the recipe has {', '.join(s['name'] for s in sources)}")
+    text: list[str] = []
+    labels: list[np.ndarray] = []
+    source: list[int] = []
+    natural: list[bool] = []
+    for number, s in enumerate(sources):
+        path = (replaced or {}).get(s["name"]) or data_dir / s["file"]
+        if not path.is_file():
+            raise SystemExit(f"{path}: no such file; pass the folder that holds {s['file']} with --data, or another file with --source {s['name']}=FILE")
+        if s["name"] not in (replaced or {}) and (digest := file_sha256(path)) != s["sha256"]:
+            raise SystemExit(f"{path}: SHA-256 is {digest}, but the recipe was written for {s['sha256']}; pass a file of your own with --source {s['name']}=FILE")
+        records = table.read(path)
+        marked = sum(r.get("sampling") == "natural_first10k" for r in records)
+        for position, (t, known) in enumerate(table.LOADERS[s["loader"]](records)):
+            row = np.full(len(names), np.nan, dtype=np.float32)
+            for name, value in table.add_word_list_labels(t, known).items():
+                if name in place:
+                    row[place[name]] = value
+            if t.strip():
+                text.append(t)
+                labels.append(row)
+                source.append(number)
+                natural.append(s.get("natural", False) and (position < marked or not marked))
+    kept, merged = without_repeats([normalised(t) for t in as_read(text, program)], np.stack(labels))
+    rows = Rows([text[i] for i in kept], merged, np.array(natural)[kept], np.array(source)[kept])
+    dropped = np.bincount(source, minlength=len(sources)) - np.bincount(rows.source, minlength=len(sources))
 
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        records = list(csv.DictReader(file))
-    records.sort(key=lambda r: r["sampling"] != data["natural_sampling"])  # stable: natural rows first
-    seen: set[str] = set()
-    text, labels, natural = [], [], []
-    for record in records:
-        key = normalised(record["text"])
-        if key in seen:
-            continue
-        seen.add(key)
-        text.append(record["text"])
-        labels.append([float(record[column]) for column in data["columns"].values()])
-        natural.append(record["sampling"] == data["natural_sampling"])
-    rows = Rows(text, np.array(labels, dtype=np.float32), np.array(natural))
-
-    bucket = np.array([bucket_of(t, data["buckets"]) for t in rows.text])
-    test, validation = data["test_bucket"], data["validation_bucket"]
+    buckets = recipe["split"]["buckets"]
+    bucket = np.array([bucket_of(t, buckets) for t in rows.text])
+    test, validation = recipe["split"]["test_bucket"], recipe["split"]["validation_bucket"]
     return Split(
         train=rows.take((bucket != test) & (bucket != validation)),
         validation=rows.take(bucket == validation),
         test=rows.take(bucket == test),
-        duplicates_dropped=len(records) - len(rows),
+        repeats_dropped=[int(d) for d in dropped],
     )
 
 
-def natural_weights(rows: Rows, reference: Rows) -> np.ndarray:
+def without_repeats(keys: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the texts that stay, and their labels, with what their repeats know where they know nothing.
+
+    ``keys`` are the normalised forms of the texts, with emoji in words. A repeat is a text with the same key, or one whose word triples overlap by a Jaccard index of at least 0.8 (found
+    by MinHash with banding: Broder 1997).
+    """
+    first: dict[str, int] = {}
+    of = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
+    unique = np.array(sorted(first.values()))
+
+    shingles = [_shingles(keys[i]) for i in unique]
+    long_enough = [n for n, s in enumerate(shingles) if len(s) >= 4]
+    hashes = np.array([h for n in long_enough for h in shingles[n]], dtype=np.uint64)
+    starts = np.cumsum([0] + [len(shingles[n]) for n in long_enough])[:-1]
+    generator = np.random.default_rng(0)
+    signature = []
+    for _ in range(_PERMUTATIONS):
+        a, b = generator.integers(1, 2**31, size=2, dtype=np.uint64)
+        signature.append(np.minimum.reduceat((hashes * (2 * a + 1) + b) & np.uint64(0xFFFFFFFF), starts))
+    near = np.arange(len(unique))
+    for band in range(0, _PERMUTATIONS, _BAND):
+        seen: dict[tuple, list[int]] = {}
+        for row, n in enumerate(long_enough):
+            if near[n] != n:
+                continue
+            earlier = seen.setdefault(tuple(s[row] for s in signature[band : band + _BAND]), [])
+            for other in earlier[:32]:
+                both = len(shingles[n] & shingles[other])
+                if both >= _NEAR_REPEAT_JACCARD * (len(shingles[n]) + len(shingles[other]) - both):
+                    near[n] = near[other]
+                    break
+            else:
+                earlier.append(n)
+    stays = dict(zip(unique.tolist(), unique[near].tolist(), strict=True))
+    merged = labels.copy()
+    for i, exact in enumerate(of.tolist()):
+        # Only equal texts lend their labels: a near-repeat may differ in the word that matters.
+        if exact != i and stays[exact] == exact:
+            unknown = np.isnan(merged[exact])
+            merged[exact, unknown] = labels[i, unknown]
+    kept = np.array([i for i in unique.tolist() if stays[i] == i])
+    return kept, merged[kept]
+
+
+def _shingles(key: str) -> set[int]:
+    words = key.split()
+    return {zlib.crc32(" ".join(words[i : i + _SHINGLE_WORDS]).encode()) for i in range(max(1, len(words) - _SHINGLE_WORDS + 1))}
+
+
+def natural_weights(rows: Rows, reference: Rows, perspective: int) -> np.ndarray:
     """Weights that give ``rows`` the share of texts with any label that the natural part of ``reference`` has.
 
-    The over-sampled rows were drawn by class (any label or none); within a class they are drawn evenly.
+    For rows of the source that has a natural part: the over-sampled ones were drawn by class (any of the first ``perspective`` labels, or
+    none); within a class they are drawn evenly. Rows of other sources get weight 0.
     """
-    positive = rows.labels.any(axis=1)
-    share = reference.labels[reference.natural].any(axis=1).mean()
-    weights = np.where(positive, share / positive.mean(), (1 - share) / (1 - positive.mean()))
-    return weights.astype(np.float64)
+    source = reference.source[reference.natural][0]
+    own = rows.source == source
+    positive = (rows.labels[:, :perspective] >= 0.5).any(axis=1)
+    share = (reference.labels[reference.natural, :perspective] >= 0.5).any(axis=1).mean()
+    mean = positive[own].mean()
+    weights = np.where(positive, share / mean, (1 - share) / (1 - mean))
+    return np.where(own, weights, 0.0).astype(np.float64)

@@ -1,7 +1,7 @@
 """The encoder as an ONNX graph, written node by node so that it is the same for the same weights.
 
-What it stores small: the word embeddings as int8 with one scale a row, all other matrices as float16. Both are cast to
-float32 on the way in (the matrices at load time, by constant folding), so every runtime computes in float32.
+What it stores small: word embeddings and matrices as int8 with one scale a row or output column, positions as float16. They are cast to
+float32 on the way in (the matrices at load time, by constant folding), so every runtime that is not our own encoder computes in float32.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from . import quantisation
 from .encoder import Encoder
 
 OPSET = 17
@@ -31,12 +32,13 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def matrix(self, name: str, value: np.ndarray) -> str:
-        stored = self.constant(f"{name}.float16", value.astype(np.float16))
-        return self.node("Cast", stored, name=name, to=TensorProto.FLOAT)
+    def matrix(self, name: str, weight: np.ndarray) -> str:
+        quantised, scale = quantisation.columns(weight)
+        floats = self.node("Cast", self.constant(f"{name}.int8", quantised), name=f"{name}.float", to=TensorProto.FLOAT)
+        return self.node("Mul", floats, self.constant(f"{name}.scale", scale), name=name)
 
     def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        product = self.node("MatMul", x, self.matrix(f"{name}.weight", weight.T), name=f"{name}.product")
+        product = self.node("MatMul", x, self.matrix(f"{name}.weight", weight), name=f"{name}.product")
         return self.node("Add", product, self.constant(f"{name}.bias", bias), name=name)
 
     def norm(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray, epsilon: float) -> str:
@@ -45,18 +47,18 @@ class _Graph:
 
 
 def _embeddings(graph: _Graph, p: dict[str, np.ndarray], epsilon: float) -> str:
-    table = p["word.weight"]
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-8) / 127
-    quantised = np.rint(table / scale).astype(np.int8)
+    quantised, scale = quantisation.rows(p["word.weight"])
     ids = "input_ids"
     rows = graph.node("Gather", graph.constant("word.int8", quantised), ids, name="word.rows", axis=0)
     rows = graph.node("Cast", rows, name="word.rows.float", to=TensorProto.FLOAT)
-    scales = graph.node("Gather", graph.constant("word.scale", scale.astype(np.float32)), ids, name="word.row_scales", axis=0)
+    scales = graph.node("Gather", graph.constant("word.scale", scale), ids, name="word.row_scales", axis=0)
     word = graph.node("Mul", rows, scales, name="word")
 
     tokens = graph.node("Shape", ids, name="tokens", start=1, end=2)
     zero, first_axis = graph.constant("zero", np.array([0])), graph.constant("first_axis", np.array([0]))
-    position = graph.node("Slice", graph.matrix("position.weight", p["position.weight"]), zero, tokens, first_axis, name="position")
+    stored = graph.constant("position.weight.float16", p["position.weight"].astype(np.float16))
+    positions = graph.node("Cast", stored, name="position.weight", to=TensorProto.FLOAT)
+    position = graph.node("Slice", positions, zero, tokens, first_axis, name="position")
     hidden = graph.node("Add", word, position, name="embeddings")
     return graph.norm(hidden, "embedding_norm", p["embedding_norm.weight"], p["embedding_norm.bias"], epsilon)
 

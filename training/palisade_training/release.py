@@ -1,4 +1,4 @@
-"""Writes a release: model, tokenizer, manifest with provenance and metrics, card."""
+"""Writes a release: model, tokenizer, manifest with provenance and first measures. `palisade eval` on the baked component gives the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from .card import card
+from .calibration import Threshold
 from .data import Rows, Split
 
 CALIBRATION_BINS = 15
@@ -39,18 +39,19 @@ def interval(labels: np.ndarray, scores: np.ndarray) -> list[float]:
 
 
 def measure(labels: np.ndarray, scores: np.ndarray, thresholds: list[float], names: list[str]) -> dict:
-    """The same measures as `palisade eval`, on the exported model."""
-    result = {"rows": len(labels), "labels": {}}
+    """Measures a label over the rows where it is known; a share of one half is yes."""
+    result: dict = {"rows": len(labels), "labels": {}}
     for i, name in enumerate(names):
-        y, x = labels[:, i], scores[:, i]
+        known = ~np.isnan(labels[:, i])
+        y, x = labels[known, i] >= 0.5, scores[known, i]
         result["labels"][name] = {
+            "rows": int(known.sum()),
             "positives": int(y.sum()),
             "roc_auc": round(float(roc_auc_score(y, x)), 4),
             "average_precision": round(float(average_precision_score(y, x)), 4),
             "f1": round(float(f1_score(y, x >= np.float32(thresholds[i]))), 4),
             "calibration_error": round(calibration_error(y, x), 4),
         }
-    result["mean_roc_auc_interval"] = interval(labels, scores)
     result["mean_roc_auc"] = round(float(np.mean([m["roc_auc"] for m in result["labels"].values()])), 4)
     return result
 
@@ -65,49 +66,86 @@ def _put(path: Path, content: bytes) -> None:
     os.replace(whole, path)
 
 
-def write(folder: Path, *, recipe: dict, model: bytes, tokenizer_json: str, thresholds: list[float], split: Split, history: dict, metrics: dict) -> None:
+def _machine() -> str:
+    """Processor and cores, as the kernel names them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    return f"{os.cpu_count()} cores of {model}"
+
+
+def write(
+    folder: Path,
+    *,
+    recipe: dict,
+    model: bytes,
+    tokenizer_json: str,
+    review: list[Threshold],
+    block: list[Threshold],
+    split: Split,
+    stages: dict[str, dict],
+    metrics: dict,
+) -> None:
     """Writes the release's files; the manifest comes last, so a folder with a manifest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "release.json").unlink(missing_ok=True)
     tokenizer = (tokenizer_json + "\n").encode()
-    head, base, data = recipe["release"], recipe["base"], recipe["data"]
+    head, base = recipe["release"], recipe["base"]
+
+    def chosen(t: Threshold) -> dict:
+        return {"threshold": round(t.score, 3), "precision": round(t.precision, 3), "recall": round(t.recall, 3)}
+
+    def rows_by_source(rows: Rows) -> list[int]:
+        return [int(n) for n in np.bincount(rows.source, minlength=len(recipe["data"]["sources"]))]
+
+    trained, validated, held_back = (rows_by_source(r) for r in (split.train, split.validation, split.test))
     manifest = {
         "schema": "palisade-release/1",
-        "name": head["name"],
-        "version": head["version"],
-        "description": head["description"],
-        "licence": head["licence"],
-        "languages": head["languages"],
-        "labels": [{"name": name, "threshold": threshold} for name, threshold in zip(data["columns"], thresholds, strict=True)],
+        **{key: head[key] for key in ("name", "version", "description", "licence", "languages")},
+        "labels": [
+            {"name": name, "threshold": round(r.score, 3), "review": chosen(r), "block": chosen(b)}
+            for name, r, b in zip(recipe["labels"]["names"], review, block, strict=True)
+        ],
         "tokens_max": head["tokens_max"],
+        "normalisation": head["normalisation"],
         "model": _file("model.onnx", model),
         "tokenizer": _file("tokenizer.json", tokenizer),
-        "base": {key: base[key] for key in ("model", "package", "version", "sha256", "licence", "layers")},
+        "base": {key: base[key] for key in ("model", "package", "version", "sha256", "licence")},
+        "student": {key: recipe["student"][key] for key in ("layers", "inner")},
         "data": [
             {
-                "source": data["source"],
-                "licence": data["licence"],
-                "sha256": data["sha256"],
-                "rows_trained": len(split.train),
-                "rows_validated": len(split.validation),
-                "rows_held_back": len(split.test),
-                "rows_dropped_as_repeats": split.duplicates_dropped,
+                **{key: s[key] for key in ("name", "source", "licence", "sha256")},
+                "rows_trained": trained[i],
+                "rows_validated": validated[i],
+                "rows_held_back": held_back[i],
+                "rows_dropped_as_repeats": split.repeats_dropped[i],
             }
+            for i, s in enumerate(recipe["data"]["sources"])
         ],
-        "training": {"seed": recipe["training"]["seed"], "steps": history["steps"], "device": history["device"], "epochs": [{key: round(value, 4) for key, value in epoch.items()} for epoch in history["epochs"]]},
+        "training": {
+            "recipe": head["recipe"],
+            "machine": _machine(),
+            "stages": {
+                name: {
+                    "steps": history["steps"],
+                    "seconds": round(history["seconds"]),
+                    "device": history["device"],
+                    "validation_roc_auc": {label: round(auc, 4) for label, auc in history["epochs"][-1]["validation_roc_auc"].items()},
+                }
+                for name, history in stages.items()
+            },
+        },
         "metrics": metrics,
     }
     _put(folder / "model.onnx", model)
     _put(folder / "tokenizer.json", tokenizer)
-    _put(folder / "README.md", card(manifest).encode())
     _put(folder / "release.json", (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     print(f"wrote {folder}: model {len(model) / 2**20:.1f} MiB, mean ROC AUC {metrics['held_back_natural_rate']['mean_roc_auc']}")
 
 
-def write_held_back(path: Path, rows: Rows, names: list[str]) -> None:
-    """The held-back rows as CSV for `palisade eval`: text, a column a label, and whether the row is at the natural rate."""
+def write_held_back(path: Path, rows: Rows, names: list[str], sources: list[dict]) -> None:
+    """The held-back rows as CSV for `palisade eval`: text, set, whether drawn at the natural rate, and a column a label (empty: unknown)."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["text", "natural", *names])
-        for text, natural, labels in zip(rows.text, rows.natural.astype(int), rows.labels.astype(int), strict=True):
-            writer.writerow([text, natural, *labels])
+        writer.writerow(["text", "set", "natural", *names])
+        for text, source, natural, labels in zip(rows.text, rows.source, rows.natural.astype(int), rows.labels, strict=True):
+            writer.writerow([text, sources[source]["name"], natural, *("" if np.isnan(y) else f"{y:g}" for y in labels)])

@@ -14,7 +14,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 def prune(base_tokenizer_json: str, texts: list[str], occurrences_min: int) -> tuple[str, np.ndarray]:
     """Returns the pruned ``tokenizer.json`` and, for each new id, the row of the base embedding table it takes.
 
-    Single characters (first or continuing) always stay, so every text that the base could spell can still be spelled.
+    Single ASCII characters (first or continuing) always stay, so every English word can still be spelled; other characters become [UNK]
+    where the texts do not use them.
     """
     spec = json.loads(base_tokenizer_json)
     spec["truncation"] = None
@@ -29,8 +30,8 @@ def prune(base_tokenizer_json: str, texts: list[str], occurrences_min: int) -> t
     def stays(token: str, base_id: int) -> bool:
         if token in SPECIAL or token.startswith("[unused"):
             return False
-        single = len(token.removeprefix("##")) == 1
-        return single or count[base_id] >= occurrences_min
+        piece = token.removeprefix("##")
+        return (len(piece) == 1 and piece.isascii()) or count[base_id] >= occurrences_min
 
     kept = [t for t, i in sorted(base_vocabulary.items(), key=lambda item: item[1]) if stays(t, i)]
     tokens = SPECIAL + kept

@@ -13,7 +13,7 @@ use crate::{cases, tidy};
 /// services these and what the standard library of its target always imports.
 const CLASSIFIER_IMPORTS: &[&str] = &[];
 const EDGE_IMPORTS: &[&str] = &[
-    "palisade:moderation/classifier@0.1.0",
+    "palisade:moderation/classifier@0.2.0",
     "palisade:services/access@0.1.0",
     "palisade:services/feedback@0.1.0",
     "wasi:cli/environment@0.2.0",

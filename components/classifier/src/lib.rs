@@ -41,12 +41,13 @@ impl wit::Guest for Component {
                 text_bytes_max: number(limits.text_bytes_max),
                 tokens_max: number(limits.tokens_max),
                 spans_max: number(limits.spans_max),
+                words_max: number(limits.words_max),
             },
         })
     }
 
     fn classify(texts: Vec<String>, options: wit::Options) -> Result<wit::Classification, wit::Error> {
-        let options = Options { labels: options.labels, spans: options.spans };
+        let options = Options { labels: options.labels, spans: options.spans, words: options.words };
         baked()?.classify(&texts, &options).map(classification).map_err(error)
     }
 }
@@ -81,6 +82,16 @@ fn classification(answer: Classification) -> wit::Classification {
                     })
                     .collect(),
                 spans_truncated: result.spans_truncated,
+                words: result
+                    .words
+                    .into_iter()
+                    .map(|word| wit::Word {
+                        start: number(word.range.start),
+                        end: number(word.range.end),
+                        effects: word.effects,
+                    })
+                    .collect(),
+                words_truncated: result.words_truncated,
             })
             .collect(),
     }

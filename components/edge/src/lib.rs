@@ -19,7 +19,7 @@ use bindings::wasi::http::types::{
     Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme,
 };
 use bindings::wasi::io::streams::StreamError;
-use palisade_protocols::backend::{Backend, Description, Label, Release, Scored, Span, Suggestion};
+use palisade_protocols::backend::{Backend, Description, Label, Parts, Release, Scored, Span, Suggestion, Word};
 use palisade_protocols::{Failure, Request, Response, Settings, answer, refuse};
 
 /// Bytes that one read may bring.
@@ -144,9 +144,9 @@ impl Backend for Imports {
         })
     }
 
-    fn classify(&mut self, texts: &[&str], spans: bool) -> Result<Vec<Scored>, Failure> {
+    fn classify(&mut self, texts: &[&str], parts: Parts) -> Result<Vec<Scored>, Failure> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        let options = classifier::Options { labels: None, spans };
+        let options = classifier::Options { labels: None, spans: parts.spans, words: parts.words };
         let classification = classifier::classify(&texts, &options).map_err(|e| failure(&e))?;
         if classification.results.len() != texts.len() {
             let (results, texts) = (classification.results.len(), texts.len());
@@ -206,11 +206,15 @@ fn scored(result: classifier::TextResult) -> Scored {
         scores: span.scores,
         truncated: span.truncated,
     };
+    let word =
+        |word: classifier::Word| Word { start: word.start as usize, end: word.end as usize, effects: word.effects };
     Scored {
         scores: result.scores,
         tokens: result.tokens,
         truncated: result.truncated,
         spans: result.spans.into_iter().map(span).collect(),
         spans_truncated: result.spans_truncated,
+        words: result.words.into_iter().map(word).collect(),
+        words_truncated: result.words_truncated,
     }
 }

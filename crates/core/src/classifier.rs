@@ -1,8 +1,9 @@
-//! The four steps in order: check the call, text → tokens, tokens → scores, sentences → spans.
+//! The steps in order: check the call, text → normalised text → tokens, tokens → scores, sentences → spans, words → effects.
 
 use std::ops::Range;
 
 use crate::engine::{Engine, EngineKind, sigmoid};
+use crate::normalise::{self, normalise};
 use crate::release::{Label, Limits, Manifest, Release, ReleaseError, ReleaseFiles};
 use crate::sentences::sentences;
 use crate::tokens::{Tokens, cut};
@@ -16,6 +17,8 @@ pub struct Options {
     pub labels: Option<Vec<String>>,
     /// Whether to score each sentence too.
     pub spans: bool,
+    /// Whether to give each word's effect on the scores too.
+    pub words: bool,
 }
 
 /// A sentence with scores of its own.
@@ -27,6 +30,15 @@ pub struct Span {
     pub scores: Vec<f32>,
     /// True where a limit cut the span.
     pub truncated: bool,
+}
+
+/// A word and its effect on the scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    /// Where it stands: bytes of the UTF-8 text.
+    pub range: Range<usize>,
+    /// One difference of two scores, -1 to 1, a label.
+    pub effects: Vec<f32>,
 }
 
 /// The result for one text; see `text-result` in `wit/classifier.wit`.
@@ -42,6 +54,10 @@ pub struct TextResult {
     pub spans: Vec<Span>,
     /// True where the text has more sentences than spans were given for.
     pub spans_truncated: bool,
+    /// Words, where they were asked for.
+    pub words: Vec<Word>,
+    /// True where the text has more words than effects were given for.
+    pub words_truncated: bool,
 }
 
 /// The results of one call.
@@ -202,8 +218,16 @@ impl Classifier {
         Ok(())
     }
 
+    /// What the model reads of a text: normalised where the release wants that.
     fn encode(&self, text: &str) -> Result<Tokens, String> {
-        self.engine.encode(text, &self.limits())
+        let limits = self.limits();
+        if self.manifest.normalisation.is_none() {
+            return self.engine.encode(text, &limits);
+        }
+        let read = cut(text, limits.text_bytes_max);
+        let mut tokens = self.engine.encode(&normalise(read).text, &limits)?;
+        tokens.truncated |= read.len() < text.len();
+        Ok(tokens)
     }
 
     /// What computes the scores.
@@ -235,10 +259,8 @@ impl Classifier {
     pub fn classify<T: AsRef<str>>(&self, texts: &[T], options: &Options) -> Result<Classification, ClassifyError> {
         self.check_limits(texts)?;
         let wanted = self.wanted(options)?;
-        let results = texts
-            .iter()
-            .map(|text| self.classify_text(text.as_ref(), &wanted, options.spans))
-            .collect::<Result<_, _>>()?;
+        let results =
+            texts.iter().map(|text| self.classify_text(text.as_ref(), &wanted, options)).collect::<Result<_, _>>()?;
         let labels = wanted.iter().filter_map(|&i| self.manifest.labels.get(i)).map(|l| l.name.clone()).collect();
         Ok(Classification { release: self.release.clone(), labels, results })
     }
@@ -272,12 +294,14 @@ impl Classifier {
         Ok(wanted)
     }
 
-    fn classify_text(&self, text: &str, wanted: &[usize], spans: bool) -> Result<TextResult, ClassifyError> {
+    fn classify_text(&self, text: &str, wanted: &[usize], options: &Options) -> Result<TextResult, ClassifyError> {
         let whole = self.score(text, wanted)?;
         let (spans, spans_truncated) =
-            if spans { self.score_sentences(text, &whole, wanted)? } else { (Vec::new(), false) };
+            if options.spans { self.score_sentences(text, &whole, wanted)? } else { (Vec::new(), false) };
+        let (words, words_truncated) =
+            if options.words { self.score_words(text, wanted)? } else { (Vec::new(), false) };
         let Scored { scores, tokens, truncated } = whole;
-        Ok(TextResult { scores, tokens, truncated, spans, spans_truncated })
+        Ok(TextResult { scores, tokens, truncated, spans, spans_truncated, words, words_truncated })
     }
 
     /// The spans, and whether there are more sentences than spans.
@@ -303,6 +327,40 @@ impl Classifier {
         Ok((spans.collect::<Result<_, _>>()?, more))
     }
 
+    /// The words' effects, and whether there are more words. A word costs a pass of the model over its sentence, and a sentence
+    /// one more.
+    fn score_words(&self, text: &str, wanted: &[usize]) -> Result<(Vec<Word>, bool), ClassifyError> {
+        let limits = self.limits();
+        let read = cut(text, limits.text_bytes_max);
+        let ranges = self.words(read);
+        let more = read.len() < text.len() || ranges.len() > limits.words_max;
+        let sentences: Vec<_> = sentences(read).collect();
+        let mut around = 0..0;
+        let mut whole = self.score("", wanted)?;
+        let words = ranges.into_iter().take(limits.words_max).map(|range| {
+            let here = sentences_around(&sentences, &range);
+            if here != around {
+                whole = self.score(read.get(here.clone()).unwrap_or_default(), wanted)?;
+                around = here;
+            }
+            let before = read.get(around.start..range.start).unwrap_or_default();
+            let behind = read.get(range.end..around.end).unwrap_or_default();
+            let without = self.score(&format!("{before} {behind}"), wanted)?;
+            let effects = whole.scores.iter().zip(without.scores).map(|(with, without)| with - without).collect();
+            Ok(Word { range, effects })
+        });
+        Ok((words.collect::<Result<_, _>>()?, more))
+    }
+
+    /// Byte ranges of a text's words.
+    fn words(&self, text: &str) -> Vec<Range<usize>> {
+        if self.manifest.normalisation.is_some() {
+            normalise(text).words.into_iter().map(|word| word.source).collect()
+        } else {
+            normalise::words(text).map(|(start, word)| start..start + word.len()).collect()
+        }
+    }
+
     fn score(&self, text: &str, wanted: &[usize]) -> Result<Scored, ClassifyError> {
         let tokens = self.encode(text).map_err(ClassifyError::Engine)?;
         if tokens.ids.is_empty() {
@@ -315,4 +373,11 @@ impl Classifier {
         }
         Ok(Scored { scores, tokens: tokens.ids.len(), truncated: tokens.truncated })
     }
+}
+
+/// From the start of the sentence that a word begins in to the end of the one that it ends in.
+fn sentences_around(sentences: &[Range<usize>], word: &Range<usize>) -> Range<usize> {
+    let first = sentences.iter().rfind(|sentence| sentence.start <= word.start);
+    let last = sentences.iter().find(|sentence| sentence.end >= word.end);
+    first.map_or(word.start, |sentence| sentence.start)..last.map_or(word.end, |sentence| sentence.end)
 }

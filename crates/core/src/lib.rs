@@ -4,7 +4,8 @@
 //! nothing of WIT, HTTP or command lines: those are adapters around [`Classifier`].
 //!
 //! Read [`classifier`] first; it calls the steps in order:
-//! [`release`] (what is inside) → [`engine`] (text to [`tokens`], and these to logits), and [`sentences`] for spans.
+//! [`release`] (what is inside) → [`normalise`] (spelling tricks undone) → [`engine`] (text to [`tokens`], and these to logits), and
+//! [`sentences`] for spans.
 //!
 //! ```no_run
 //! use palisade_core::{Classifier, Options, ReleaseFiles};
@@ -27,6 +28,7 @@ pub mod classifier;
 pub mod engine;
 #[cfg(feature = "tract")]
 pub mod model;
+pub mod normalise;
 pub mod release;
 #[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod sentences;
@@ -36,7 +38,7 @@ pub mod tokens;
 #[cfg(feature = "tract")]
 pub use classifier::Unplanned;
 #[cfg(any(feature = "encoder", feature = "tract"))]
-pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult};
+pub use classifier::{Classification, Classifier, ClassifyError, Options, Span, TextResult, Word};
 #[cfg(any(feature = "encoder", feature = "tract"))]
 pub use engine::EngineKind;
 #[cfg(feature = "encoder")]

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::normalise;
+
 /// File name of the manifest in a release's folder.
 pub const MANIFEST_FILE: &str = "release.json";
 /// The manifest's format; a reader refuses any other.
@@ -19,6 +21,8 @@ pub const TEXTS_MAX: usize = 64;
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Most spans for one text.
 pub const SPANS_MAX: usize = 32;
+/// Most words for one text.
+pub const WORDS_MAX: usize = 64;
 
 /// Why a release cannot be used. The message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,8 @@ pub struct Limits {
     pub tokens_max: usize,
     /// Spans given for one text.
     pub spans_max: usize,
+    /// Words given for one text.
+    pub words_max: usize,
 }
 
 /// A file of the release and what its bytes must be.
@@ -118,6 +124,9 @@ pub struct Manifest {
     pub labels: Vec<Label>,
     /// Tokens that the model can read, special tokens included.
     pub tokens_max: usize,
+    /// The rules that texts are normalised by before they are read, [`normalise::RULES`]; as they are where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<String>,
     /// The network: ONNX, from token ids to one logit a label.
     pub model: File,
     /// The tokenizer: a Hugging Face `tokenizer.json`.
@@ -176,6 +185,13 @@ impl Manifest {
         if !(4..=8192).contains(&self.tokens_max) {
             return Err(format!("tokens_max is {}, not within 4 and 8192", self.tokens_max));
         }
+        if let Some(other) = self.normalisation.as_deref().filter(|&rules| rules != normalise::RULES) {
+            let known = normalise::RULES;
+            return Err(format!(
+                "normalisation is {other:?}, but this version knows {known:?} alone: take the version of Palisade that the \
+                 release was made for, or leave the key out where the model was trained on texts as they are"
+            ));
+        }
         Ok(())
     }
 
@@ -202,6 +218,7 @@ impl Manifest {
             text_bytes_max: TEXT_BYTES_MAX,
             tokens_max: self.tokens_max,
             spans_max: SPANS_MAX,
+            words_max: WORDS_MAX,
         }
     }
 }
@@ -261,10 +278,22 @@ mod tests {
         check(|m| m["labels"][0]["name"] = "toxic".into(), "upper case");
         check(|m| m["labels"][0]["threshold"] = 1.5.into(), "1.5");
         check(|m| m["tokens_max"] = 0.into(), "tokens_max is 0");
+        check(
+            |m| m["normalisation"] = "palisade-9".into(),
+            "normalisation is \"palisade-9\", but this version knows \"palisade-1\"",
+        );
         check(|m| m["model"]["file"] = "../../etc/passwd".into(), "model's file is \"../../etc/passwd\"");
         check(|m| m["tokenizer"]["file"] = "..".into(), "tokenizer's file");
         check(|m| m["name"] = "".into(), "name is \"\"");
         check(|m| m["name"] = serde_json::Value::Null, "not a release manifest");
+    }
+
+    #[test]
+    fn normalisation_may_be_absent() {
+        assert_eq!(manifest(|_| ()).unwrap().normalisation, None);
+        assert_eq!(manifest(|m| m["normalisation"] = serde_json::Value::Null).unwrap().normalisation, None);
+        let normalises = manifest(|m| m["normalisation"] = normalise::RULES.into()).unwrap();
+        assert_eq!(normalises.normalisation.as_deref(), Some("palisade-1"));
     }
 
     #[test]

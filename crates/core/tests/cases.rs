@@ -33,7 +33,7 @@ fn golden_cases(engine: EngineKind, tolerance: f32) {
     let files = ReleaseFiles { manifest: &manifest, model: &model, tokenizer: &tokenizer };
     let classifier = Classifier::from_release_with(engine, &files).unwrap();
 
-    let options = Options { labels: None, spans: true };
+    let options = Options { spans: true, ..Options::default() };
     let mut cases = 0;
     for line in String::from_utf8(read("cases.jsonl")).unwrap().lines() {
         let case: Value = serde_json::from_str(line).unwrap();

@@ -6,17 +6,25 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use palisade_core::tokens::TextTokenizer;
+use palisade_core::normalise::{RULES, normalise};
+use palisade_core::tokens::{TextTokenizer, cut};
 use palisade_core::{Classifier, Options, ReleaseFiles};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 static TOKENIZER: LazyLock<Vec<u8>> = LazyLock::new(|| read("tokenizer.json"));
-static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| {
-    let (manifest, model) = (read("release.json"), read("model.onnx"));
-    let files = ReleaseFiles { manifest: &manifest, model: &model, tokenizer: &TOKENIZER };
-    Classifier::from_release(&files).unwrap()
+static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| load(&read("release.json")));
+/// The shipped release as if it were trained on normalised texts.
+static NORMALISING: LazyLock<Classifier> = LazyLock::new(|| {
+    let mut manifest: serde_json::Value = serde_json::from_slice(&read("release.json")).unwrap();
+    manifest["normalisation"] = RULES.into();
+    load(&serde_json::to_vec(&manifest).unwrap())
 });
+
+fn load(manifest: &[u8]) -> Classifier {
+    let model = read("model.onnx");
+    Classifier::from_release(&ReleaseFiles { manifest, model: &model, tokenizer: &TOKENIZER }).unwrap()
+}
 
 fn read(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/english-toxicity");
@@ -76,15 +84,34 @@ proptest! {
     #[test]
     fn a_text_is_truncated_where_a_tokenizer_without_limits_gives_more(text in text(), times in 1..60usize) {
         let text = text.repeat(times);
-        let limits = CLASSIFIER.limits();
+        let limits = NORMALISING.limits();
         let endless = TextTokenizer::new("tokenizer.json", &TOKENIZER, 1 << 20).unwrap();
-        let all = endless.encode(&text).unwrap();
+        let normalised = normalise(cut(&text, limits.text_bytes_max)).text;
+        let all = endless.encode(cut(&normalised, limits.text_bytes_max)).unwrap();
         prop_assert!(!all.truncated);
-        let result = &CLASSIFIER.classify(&[&text], &Options::default()).unwrap().results[0];
-        let expected = all.ids.len() > limits.tokens_max || text.len() > limits.text_bytes_max;
+        let result = &NORMALISING.classify(&[&text], &Options::default()).unwrap().results[0];
+        let longest = text.len().max(normalised.len());
+        let expected = all.ids.len() > limits.tokens_max || longest > limits.text_bytes_max;
         prop_assert_eq!(result.truncated, expected);
         if !expected {
             prop_assert_eq!(result.tokens, all.ids.len());
+        }
+    }
+
+    #[test]
+    fn any_texts_words_lie_in_it_and_have_effects_within_their_bounds(text in text()) {
+        for classifier in [&*CLASSIFIER, &*NORMALISING] {
+            let options = Options { words: true, ..Options::default() };
+            let result = &classifier.classify(&[&text], &options).unwrap().results[0];
+            prop_assert!(result.words.len() <= classifier.limits().words_max);
+            let mut end = 0;
+            for word in &result.words {
+                prop_assert!(end <= word.range.start && word.range.start < word.range.end);
+                prop_assert!(text.get(word.range.clone()).is_some_and(|word| word == word.trim()));
+                prop_assert_eq!(word.effects.len(), classifier.labels().len());
+                prop_assert!(word.effects.iter().all(|effect| (-1.0..=1.0).contains(effect)), "{:?}", word.effects);
+                end = word.range.end;
+            }
         }
     }
 

@@ -64,6 +64,19 @@ pub struct Scored {
     pub spans: Vec<Span>,
     /// Whether there are more sentences than spans.
     pub spans_truncated: bool,
+    /// Words, where they were asked for.
+    pub words: Vec<Word>,
+    /// Whether there are more words than effects.
+    pub words_truncated: bool,
+}
+
+/// What is wanted of a text beside its scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Each sentence's scores.
+    pub spans: bool,
+    /// Each word's effect on the scores.
+    pub words: bool,
 }
 
 /// A sentence with scores of its own.
@@ -77,6 +90,17 @@ pub struct Span {
     pub scores: Vec<f32>,
     /// Whether a limit cut the span.
     pub truncated: bool,
+}
+
+/// A word and its effect on the scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    /// First byte of the UTF-8 text.
+    pub start: usize,
+    /// The byte after the last one.
+    pub end: usize,
+    /// One difference of two probabilities a label.
+    pub effects: Vec<f32>,
 }
 
 /// A person's judgement of a text; the fields are those of the WIT record `feedback.suggestion`.
@@ -106,7 +130,7 @@ pub trait Backend {
     /// What the classifier is.
     fn describe(&mut self) -> Result<Description, Failure>;
     /// Scores texts for all labels, one result a text, in order. The call must keep within the description's limits.
-    fn classify(&mut self, texts: &[&str], spans: bool) -> Result<Vec<Scored>, Failure>;
+    fn classify(&mut self, texts: &[&str], parts: Parts) -> Result<Vec<Scored>, Failure>;
     /// Admits one request of the client with this key, or says why not.
     fn admit(&mut self, key: Option<&str>) -> Result<(), Failure>;
     /// Keeps a suggestion durably; the same one twice is kept once.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::backend::{Description, Scored};
+use crate::backend::{Description, Parts, Scored, Span, Word};
 use crate::json::{self, Malformed, decimal};
 use crate::policy::{self, Fired, Policies, Policy, Verdict};
 use crate::{Backend, Failure, Protocol, Request, Response, Settings, language, openai, problem};
@@ -20,6 +20,8 @@ struct Moderate {
     #[serde(default)]
     spans: bool,
     #[serde(default)]
+    words: bool,
+    #[serde(default)]
     offsets: Offsets,
 }
 
@@ -27,7 +29,7 @@ fn default_policy() -> String {
     policy::DEFAULT.to_owned()
 }
 
-/// What the offsets of spans count.
+/// What the offsets of spans and words count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Offsets {
@@ -54,6 +56,10 @@ struct Judged {
     spans: Option<Vec<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spans_truncated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words_truncated: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +103,7 @@ fn moderate(request: &Request<'_>, settings: &Settings, backend: &mut impl Backe
     check_size(&wanted, &description)?;
 
     let texts: Vec<&str> = wanted.texts.iter().map(String::as_str).collect();
-    let scored = backend.classify(&texts, wanted.spans)?;
+    let scored = backend.classify(&texts, Parts { spans: wanted.spans, words: wanted.words })?;
     let results: Vec<Judged> =
         texts.iter().zip(scored).map(|(text, scored)| result(text, &scored, &wanted, policy, &description)).collect();
     let latency_ms = ((backend.now_ms() - started_ms) * 1000.0).round() / 1000.0;
@@ -151,18 +157,22 @@ fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, descr
     });
     let supported = code.as_deref().is_none_or(|code| description.speaks(code));
     let judgement = policy.judge(wanted.community.as_deref(), description, scored, supported);
-    let spans = wanted.spans.then(|| {
-        let offset = |bytes: usize| offset(text, bytes, wanted.offsets);
-        let span = |span: &crate::backend::Span| {
-            json!({
-                "start": offset(span.start),
-                "end": offset(span.end),
-                "scores": by_label(&span.scores, description),
-                "truncated": span.truncated,
-            })
-        };
-        scored.spans.iter().map(span).collect()
-    });
+    let offset = |bytes: usize| offset(text, bytes, wanted.offsets);
+    let span = |span: &Span| {
+        json!({
+            "start": offset(span.start),
+            "end": offset(span.end),
+            "scores": by_label(&span.scores, description),
+            "truncated": span.truncated,
+        })
+    };
+    let word = |word: &Word| {
+        json!({
+            "start": offset(word.start),
+            "end": offset(word.end),
+            "effects": by_label(&word.effects, description),
+        })
+    };
     Judged {
         verdict: judgement.verdict,
         fired: judgement.fired,
@@ -170,8 +180,10 @@ fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, descr
         language: Language { code, supported },
         tokens: scored.tokens,
         truncated: scored.truncated,
-        spans,
+        spans: wanted.spans.then(|| scored.spans.iter().map(span).collect()),
         spans_truncated: wanted.spans.then_some(scored.spans_truncated),
+        words: wanted.words.then(|| scored.words.iter().map(word).collect()),
+        words_truncated: wanted.words.then_some(scored.words_truncated),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::backend::{Description, Scored};
+use crate::backend::{Description, Parts, Scored};
 use crate::json::{self, Malformed, Mismatch, Object};
 use crate::policy::{self, Policy};
 use crate::{Backend, Failure, Request, Response, Settings};
@@ -65,7 +65,7 @@ fn moderations(request: &Request<'_>, settings: &Settings, backend: &mut impl Ba
 
     let texts: Vec<&str> = inputs.iter().flatten().copied().collect();
     check_size(&texts, &description)?;
-    let mut scored = backend.classify(&texts, false)?.into_iter();
+    let mut scored = backend.classify(&texts, Parts::default())?.into_iter();
     let mut results = Vec::with_capacity(inputs.len());
     for parts in &inputs {
         let judged: Vec<(&str, Scored)> = parts.iter().copied().zip(scored.by_ref()).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use palisade_core::{Classifier, Options, ReleaseFiles};
-use palisade_protocols::backend::{Description, Label, Release, Scored, Span, Suggestion};
+use palisade_protocols::backend::{Description, Label, Parts, Release, Scored, Span, Suggestion, Word};
 use palisade_protocols::{Backend, Failure, Request, Response, Settings, answer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -44,9 +44,9 @@ impl Backend for Core {
         })
     }
 
-    fn classify(&mut self, texts: &[&str], spans: bool) -> Result<Vec<Scored>, Failure> {
+    fn classify(&mut self, texts: &[&str], parts: Parts) -> Result<Vec<Scored>, Failure> {
         self.calls += 1;
-        let answer = CLASSIFIER.classify(texts, &Options { labels: None, spans });
+        let answer = CLASSIFIER.classify(texts, &Options { labels: None, spans: parts.spans, words: parts.words });
         let answer = answer.map_err(|e| Failure::Fault(e.to_string()))?;
         let span = |span: palisade_core::Span| Span {
             start: span.range.start,
@@ -54,12 +54,16 @@ impl Backend for Core {
             scores: span.scores,
             truncated: span.truncated,
         };
+        let word =
+            |word: palisade_core::Word| Word { start: word.range.start, end: word.range.end, effects: word.effects };
         let scored = |result: palisade_core::TextResult| Scored {
             scores: result.scores,
             tokens: u32::try_from(result.tokens).unwrap(),
             truncated: result.truncated,
             spans: result.spans.into_iter().map(span).collect(),
             spans_truncated: result.spans_truncated,
+            words: result.words.into_iter().map(word).collect(),
+            words_truncated: result.words_truncated,
         };
         Ok(answer.results.into_iter().map(scored).collect())
     }
@@ -112,6 +116,35 @@ fn spans_count_utf16_code_units() {
         })
         .collect();
     assert_eq!(parts.iter().map(|part| part.trim()).collect::<Vec<_>>(), ["😀 You idiot!", "Thank you."]);
+}
+
+type Slice = fn(&str, usize, usize) -> String;
+
+#[test]
+fn words_have_effects_in_the_offsets_asked_for() {
+    let text = "😀 Thank you. 😀 You idiot!";
+    let slices: [(&str, Slice); 3] = [
+        ("utf-8", |text, start, end| text[start..end].to_owned()),
+        ("utf-16", |text, start, end| {
+            String::from_utf16(&text.encode_utf16().collect::<Vec<_>>()[start..end]).unwrap()
+        }),
+        ("code-point", |text, start, end| text.chars().skip(start).take(end - start).collect()),
+    ];
+    for (offsets, slice) in slices {
+        let (status, answer) = post("/v1/moderate", &json!({"texts": [text], "words": true, "offsets": offsets}));
+        let result = &answer["results"][0];
+        assert_eq!((status, &result["words_truncated"]), (200, &json!(false)));
+        let words = result["words"].as_array().unwrap();
+        let at = |word: &Value, end: &str| usize::try_from(word[end].as_u64().unwrap()).unwrap();
+        let parts: Vec<String> = words.iter().map(|word| slice(text, at(word, "start"), at(word, "end"))).collect();
+        assert_eq!(parts, text.split(' ').collect::<Vec<_>>());
+        let effect = |word: &Value| word["effects"]["INSULT"].as_f64().unwrap();
+        let last = effect(words.last().unwrap());
+        assert!(last > 0.2 && words.iter().all(|word| effect(word) <= last), "{words:?}");
+        assert!(result.get("spans").is_none());
+    }
+    let (_, answer) = post("/v1/moderate", &json!({"texts": [text]}));
+    assert!(answer["results"][0].get("words").is_none());
 }
 
 #[test]
@@ -319,7 +352,7 @@ fn sound() -> Vec<(&'static str, Value)> {
         ("/v1/moderations", json!({"input": [{"type": "text", "text": "hi"}], "model": "omni-moderation-latest"})),
         (
             "/v1/moderate",
-            json!({"texts": ["hi"], "policy": "default", "community": "c", "language": "en", "spans": true, "offsets": "utf-16"}),
+            json!({"texts": ["hi"], "policy": "default", "community": "c", "language": "en", "spans": true, "words": true, "offsets": "utf-16"}),
         ),
     ]
 }

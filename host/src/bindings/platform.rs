@@ -13,7 +13,7 @@ wasmtime::component::bindgen!({
     inline: "
         package palisade:host;
         world platform {
-            import palisade:moderation/classifier@0.1.0;
+            import palisade:moderation/classifier@0.2.0;
             import palisade:services/access@0.1.0;
             import palisade:services/feedback@0.1.0;
         }

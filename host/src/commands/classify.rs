@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{ArtefactArguments, ExitStatus, Ready, Worker, progress, say};
 use crate::Error;
-use crate::bindings::{Description, Options, Release, Span, TextResult};
+use crate::bindings::{Description, Options, Release, Span, TextResult, Word};
 use crate::input::{Batches, Item, LineFormat, LineProblem, bytes_kept};
 use crate::ordered::map_ordered;
 use crate::table::Table;
@@ -35,6 +35,10 @@ pub struct Arguments {
     /// Score each sentence too (with --format jsonl): start and end are bytes of the UTF-8 text
     #[arg(long)]
     spans: bool,
+    /// Give each word's effect on its sentence's scores too: start and end are bytes of the UTF-8 text; the table shows the
+    /// three that raise the highest score most
+    #[arg(long)]
+    words: bool,
     #[command(flatten)]
     artefact: ArtefactArguments,
 }
@@ -68,9 +72,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let ready = arguments.artefact.prepare()?;
     let labels = arguments.labels.as_ref();
     let labels = labels.map(|names| names.iter().map(|name| name.trim().to_uppercase()).collect());
-    let options = Options { labels, spans: arguments.spans };
+    let options = Options { labels, spans: arguments.spans, words: arguments.words };
     let labels = wanted_labels(&ready.description, options.labels.as_deref())?;
-    let mut printer = Printer::new(arguments.format, &ready.description, &labels, options.spans);
+    let mut printer = Printer::new(arguments.format, &ready.description, &labels, &options);
 
     if from_stdin {
         let mut lines = Batches::new(std::io::stdin(), arguments.input, bytes_kept(&ready.description.limits));
@@ -195,13 +199,15 @@ fn not_classified(error: Error) -> LineProblem {
 
 enum Printer {
     Table(Table),
-    Jsonl { labels: Vec<String>, spans: bool, release: Release },
+    Jsonl { labels: Vec<String>, options: Options, release: Release },
 }
 
 impl Printer {
-    fn new(format: Format, description: &Description, labels: &[String], spans: bool) -> Self {
+    fn new(format: Format, description: &Description, labels: &[String], options: &Options) -> Self {
         match format {
-            Format::Jsonl => Self::Jsonl { labels: labels.to_vec(), spans, release: description.release.clone() },
+            Format::Jsonl => {
+                Self::Jsonl { labels: labels.to_vec(), options: options.clone(), release: description.release.clone() }
+            }
             Format::Table => Self::Table(Table::new(description, labels, std::io::stdout().is_terminal())),
         }
     }
@@ -217,8 +223,8 @@ impl Printer {
                 });
                 table.row(out, text, result)
             }
-            Self::Jsonl { labels, spans, release } => {
-                serde_json::to_writer(&mut *out, &JsonAnswer::new(answer, labels, *spans, release))?;
+            Self::Jsonl { labels, options, release } => {
+                serde_json::to_writer(&mut *out, &JsonAnswer::new(answer, labels, options, release))?;
                 out.write_all(b"\n")
             }
         }
@@ -242,6 +248,8 @@ enum JsonAnswer<'a> {
         truncated: bool,
         #[serde(flatten)]
         spans: Option<JsonSpans<'a>>,
+        #[serde(flatten)]
+        words: Option<JsonWords<'a>>,
         release: JsonRelease<'a>,
     },
     Failed {
@@ -273,6 +281,20 @@ struct JsonSpan<'a> {
     truncated: bool,
 }
 
+/// Only where words were asked for.
+#[derive(Serialize)]
+struct JsonWords<'a> {
+    words: Vec<JsonWord<'a>>,
+    words_truncated: bool,
+}
+
+#[derive(Serialize)]
+struct JsonWord<'a> {
+    start: u32,
+    end: u32,
+    effects: Scores<'a>,
+}
+
 #[derive(Serialize)]
 struct JsonRelease<'a> {
     name: &'a str,
@@ -302,7 +324,7 @@ impl Serialize for Scores<'_> {
 }
 
 impl<'a> JsonAnswer<'a> {
-    fn new(answer: &'a Answer, labels: &'a [String], spans: bool, release: &'a Release) -> Self {
+    fn new(answer: &'a Answer, labels: &'a [String], options: &Options, release: &'a Release) -> Self {
         let id = match &answer.item.id {
             Some(id) => Id::Given(id),
             None => Id::Line(answer.item.line),
@@ -314,14 +336,19 @@ impl<'a> JsonAnswer<'a> {
             scores: scores(&span.scores),
             truncated: span.truncated,
         };
+        let word = |word: &'a Word| JsonWord { start: word.start, end: word.end, effects: scores(&word.effects) };
         match &answer.result {
             Ok(result) => Self::Scored {
                 id,
                 scores: scores(&result.scores),
                 truncated: result.truncated,
-                spans: spans.then(|| JsonSpans {
+                spans: options.spans.then(|| JsonSpans {
                     spans: result.spans.iter().map(span).collect(),
                     spans_truncated: result.spans_truncated,
+                }),
+                words: options.words.then(|| JsonWords {
+                    words: result.words.iter().map(word).collect(),
+                    words_truncated: result.words_truncated,
                 }),
                 release: JsonRelease { name: &release.name, version: &release.version, digest: &release.digest },
             },

@@ -199,7 +199,7 @@ type Pairs = Vec<Vec<(f32, bool)>>;
 
 /// Scores all rows; for each label the pairs of score and truth, and the number of rows.
 fn score(rows: &mut Rows<'_>, ready: &Ready, labels: &[String]) -> Result<(Pairs, usize)> {
-    let options = Options { labels: Some(labels.to_vec()), spans: false };
+    let options = Options { labels: Some(labels.to_vec()), spans: false, words: false };
     let workers = (0..ready.workers)
         .map(|_| {
             let mut worker = Worker::new(ready, &options);

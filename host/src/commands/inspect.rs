@@ -73,6 +73,8 @@ fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Resu
     writeln!(out, "digest     {}", release.digest)?;
     writeln!(out, "languages  {}", list(&manifest.languages))?;
     writeln!(out, "reads      {} tokens of a text at most", manifest.tokens_max)?;
+    let rules = manifest.normalisation.as_deref().map_or("none: texts are read as they are".to_owned(), harmless);
+    writeln!(out, "normalises {rules}")?;
     for (i, label) in manifest.labels.iter().enumerate() {
         let head = if i == 0 { "labels" } else { "" };
         writeln!(out, "{head:<10} {:<16} threshold {:.3}", label.name, label.threshold)?;

@@ -198,8 +198,8 @@ impl Worker {
 
     /// How many texts go into the next call: at least one.
     fn texts_of_a_call(&self, texts: &[&str]) -> usize {
-        // Each sentence costs a pass of the model, and the time limit is for the call.
-        let texts_max = if self.options.spans { 1 } else { self.limits.texts_max as usize };
+        // Each sentence or word costs a pass of the model, and the time limit is for the call.
+        let texts_max = if self.options.spans || self.options.words { 1 } else { self.limits.texts_max as usize };
         let mut bytes = 0;
         let within = texts.iter().take(texts_max).take_while(|text| {
             bytes += text.len();

@@ -231,7 +231,7 @@ impl wit::Host for State {
     ) -> wasmtime::Result<Result<wit::Classification, wit::Error>> {
         let started = Instant::now();
         let count = texts.len();
-        let options = crate::bindings::Options { labels: options.labels, spans: options.spans };
+        let options = crate::bindings::Options { labels: options.labels, spans: options.spans, words: options.words };
         let span = tracing::info_span!(target: "palisade_host::serve", "classify", texts = i64::try_from(count).unwrap_or(i64::MAX));
         let classifiers = self.shared.classifiers.clone();
         let outcome = classifiers.classify(texts, options, &mut self.admitted).instrument(span).await;
@@ -308,6 +308,7 @@ fn description(classifiers: &Classifiers) -> wit::Description {
             text_bytes_max: limits.text_bytes_max,
             tokens_max: limits.tokens_max,
             spans_max: limits.spans_max,
+            words_max: limits.words_max,
         },
     }
 }
@@ -319,12 +320,15 @@ fn classification(answer: crate::bindings::Classification) -> wit::Classificatio
         scores: span.scores,
         truncated: span.truncated,
     };
+    let word = |word: crate::bindings::Word| wit::Word { start: word.start, end: word.end, effects: word.effects };
     let result = |result: crate::bindings::TextResult| wit::TextResult {
         scores: result.scores,
         tokens: result.tokens,
         truncated: result.truncated,
         spans: result.spans.into_iter().map(span).collect(),
         spans_truncated: result.spans_truncated,
+        words: result.words.into_iter().map(word).collect(),
+        words_truncated: result.words_truncated,
     };
     wit::Classification {
         release: release(&answer.release),

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use palisade_core::normalise;
+use palisade_core::sentences::sentences;
 use palisade_core::tokens::TextTokenizer;
 use palisade_core::{Classifier, ClassifyError, EngineKind, Manifest, Options, ReleaseError, ReleaseFiles, TextResult};
 use serde_json::Value;
@@ -48,9 +50,22 @@ impl Files {
 
 static FILES: LazyLock<Files> = LazyLock::new(Files::read);
 static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| FILES.load().unwrap());
+/// The shipped release as if it were trained on normalised texts, and as if it were not.
+static NORMALISING: LazyLock<Classifier> = LazyLock::new(|| with_normalisation(normalise::RULES.into()));
+static PLAIN: LazyLock<Classifier> = LazyLock::new(|| with_normalisation(Value::Null));
+
+fn with_normalisation(rules: Value) -> Classifier {
+    let mut files = FILES.clone();
+    files.manifest["normalisation"] = rules;
+    files.load().unwrap()
+}
 
 fn with_spans() -> Options {
     Options { spans: true, ..Options::default() }
+}
+
+fn with_words() -> Options {
+    Options { words: true, ..Options::default() }
 }
 
 fn with_labels(names: &[&str]) -> Options {
@@ -104,7 +119,9 @@ fn empty_text_has_score_zero_and_no_tokens() {
             tokens: 0,
             truncated: false,
             spans: vec![],
-            spans_truncated: false
+            spans_truncated: false,
+            words: vec![],
+            words_truncated: false,
         }
     );
 }
@@ -166,12 +183,12 @@ fn text_after_the_byte_limit_is_not_read() {
 #[test]
 fn truncated_means_more_tokens_than_the_limit() {
     let tokens_max = CLASSIFIER.limits().tokens_max;
-    let fits = check(&"a ".repeat(tokens_max - 2));
+    let fits = check(&"word ".repeat(tokens_max - 2));
     assert_eq!((fits.tokens, fits.truncated), (tokens_max, false));
-    let more = check(&"a ".repeat(tokens_max - 1));
+    let more = check(&"word ".repeat(tokens_max - 1));
     assert_eq!((more.tokens, more.truncated), (tokens_max, true));
     assert_eq!(more.scores, fits.scores);
-    let fewer = check(&"a ".repeat(tokens_max - 3));
+    let fewer = check(&"word ".repeat(tokens_max - 3));
     assert_eq!((fewer.tokens, fewer.truncated), (tokens_max - 1, false));
 }
 
@@ -450,6 +467,130 @@ fn spans_end_where_the_text_is_cut() {
     assert_eq!(spans.last().unwrap().range.end, limit - 1);
 }
 
+// Words.
+
+/// Classifies one text with words, checks what holds for every text, and gives the words as they stand in it.
+#[track_caller]
+fn words<'a>(classifier: &Classifier, text: &'a str) -> Vec<&'a str> {
+    let answer = classifier.classify(&[text], &with_words()).unwrap();
+    let result = &answer.results[0];
+    let score = |text: &str| classifier.classify(&[text], &Options::default()).unwrap().results.remove(0).scores;
+    let mut end = 0;
+    for word in &result.words {
+        assert!(end <= word.range.start && word.range.start < word.range.end, "{:?} after {end}", word.range);
+        end = word.range.end;
+        let first = sentences(text).take_while(|sentence| sentence.start <= word.range.start).last().unwrap();
+        let last = sentences(text).find(|sentence| end <= sentence.end).unwrap();
+        let sentence = first.start..last.end;
+        let without = format!("{} {}", &text[sentence.start..word.range.start], &text[end..sentence.end]);
+        let (with, without) = (score(&text[sentence]), score(&without));
+        let expected: Vec<_> = with.iter().zip(without).map(|(with, without)| with - without).collect();
+        assert_eq!(word.effects, expected, "{:?}", &text[word.range.clone()]);
+        assert!(expected.iter().all(|effect| (-1.0..=1.0).contains(effect)), "{expected:?}");
+    }
+    result.words.iter().map(|word| &text[word.range.clone()]).collect()
+}
+
+#[test]
+fn a_words_effect_is_what_its_sentence_loses_without_it() {
+    for text in ["  Thank you. 👍 You idiot!\u{3000}\nÀ bientôt…", "idiot", "你好。再见 再见", "\u{200b}"]
+    {
+        assert_eq!(words(&PLAIN, text), text.split_whitespace().collect::<Vec<_>>(), "{text:?}");
+    }
+}
+
+#[test]
+fn where_texts_are_normalised_a_word_is_what_is_read_as_one() {
+    let text = "You  і d\u{200B} і о t\u{200D} 👍👍 soooo \u{FE0F} 🖕you. Go, 1d10t";
+    let expected = ["You", "і d\u{200B} і о t\u{200D}", "👍👍", "soooo", "🖕", "you.", "Go,", "1d10t"];
+    assert_eq!(words(&NORMALISING, text), expected);
+    assert_eq!(words(&NORMALISING, "So. I. D. I. O. T. So."), ["So.", "I. D. I. O. T.", "So."]);
+}
+
+#[test]
+fn words_are_given_where_they_were_asked_for() {
+    let texts = ["Thank you. Go away!", "", " \n"];
+    let without = CLASSIFIER.classify(&texts, &Options::default()).unwrap();
+    let with = CLASSIFIER.classify(&texts, &with_words()).unwrap();
+    assert_eq!(with.results.iter().map(|result| result.words.len()).collect::<Vec<_>>(), [4, 0, 0]);
+    for (with, without) in with.results.iter().zip(&without.results) {
+        assert!(without.words.is_empty() && with.spans.is_empty() && !with.words_truncated);
+        assert_eq!(with.scores, without.scores);
+    }
+}
+
+#[test]
+fn effects_keep_to_the_labels_asked_for() {
+    let names = label_names();
+    let all = CLASSIFIER.classify(&["You idiot"], &with_words()).unwrap();
+    let one = CLASSIFIER.classify(&["You idiot"], &Options { words: true, ..with_labels(&[names[1]]) }).unwrap();
+    for (all, one) in all.results[0].words.iter().zip(&one.results[0].words) {
+        assert_eq!(one.effects, [all.effects[1]]);
+    }
+}
+
+#[test]
+fn words_after_the_limit_have_no_effect() {
+    let limit = CLASSIFIER.limits().words_max;
+    let count = |text: &str| {
+        let result = CLASSIFIER.classify(&[text], &with_words()).unwrap().results.remove(0);
+        (result.words.len(), result.words_truncated)
+    };
+    for sentence in ["Go on. ", "it is "] {
+        assert_eq!(count(&sentence.repeat(limit / 2)), (limit, false));
+        assert_eq!(count(&format!("{}{sentence}", sentence.repeat(limit / 2))), (limit, true));
+    }
+    // What is not read has words that nobody counted.
+    let unread = format!("Go on.{}", " ".repeat(CLASSIFIER.limits().text_bytes_max));
+    assert_eq!(count(&unread), (2, true));
+}
+
+// Normalisation.
+
+/// What a text gets, less the places of its parts.
+fn scores_of(classifier: &Classifier, text: &str) -> (Vec<f32>, usize, bool) {
+    let result = classifier.classify(&[text], &with_spans()).unwrap().results.remove(0);
+    for span in &result.spans {
+        let alone = classifier.classify(&[&text[span.range.clone()]], &Options::default()).unwrap();
+        assert_eq!(span.scores, alone.results[0].scores);
+    }
+    (result.scores, result.tokens, result.truncated)
+}
+
+#[test]
+fn spelling_tricks_change_no_score_where_texts_are_normalised() {
+    let plain = "You stupid idiot. Thank you, friend.";
+    for text in [
+        "You s t u p i d i-d-i-o-t. Thank you, friend.",
+        "You stu\u{200B}pid idi\u{200D}ot. Thank you, friend.",
+        "You stupіd іdіоt. Thank yоu, friend.",
+        "You stup1d 1d10t. Thank y0u, friend.",
+        "𝐘𝐨𝐮 ｓｔｕｐｉｄ ⓘⓓⓘⓞⓣ. Thank yo̶u̷, friend.",
+        "  You\tstupid \n idiot.  Thank you, friend. ",
+    ] {
+        assert_eq!(scores_of(&NORMALISING, text), scores_of(&NORMALISING, plain), "{text:?}");
+        assert_eq!(scores_of(&PLAIN, text) == scores_of(&PLAIN, plain), text.starts_with(' '), "{text:?}");
+    }
+    assert_eq!(scores_of(&NORMALISING, plain), scores_of(&PLAIN, plain));
+}
+
+#[test]
+fn what_a_normalised_text_grows_by_is_cut_and_what_it_loses_is_not() {
+    let limits = NORMALISING.limits();
+    let truncated = |text: &str| scores_of(&NORMALISING, text).2;
+    assert!(!truncated(&"\u{200B}".repeat(limits.text_bytes_max / 3)));
+    assert!(!truncated(&format!("{}Hello", "👍".repeat(limits.text_bytes_max / 4 - 2))));
+    assert!(truncated(&"👍👎".repeat(limits.text_bytes_max / 8)));
+    assert!(truncated(&" ".repeat(limits.text_bytes_max + 1)));
+}
+
+#[test]
+fn rules_of_normalisation_that_are_not_known_are_refused_by_name() {
+    let mut files = FILES.clone();
+    files.manifest["normalisation"] = "palisade-9".into();
+    refused(&files, &["release.json: normalisation is \"palisade-9\"", "palisade-1"]);
+}
+
 // Releases.
 
 /// Loads a changed release, and looks for each of `expected` in the message.
@@ -584,9 +725,9 @@ fn fewer_tokens_than_the_model_could_read_are_no_fault() {
     let mut files = FILES.clone();
     files.manifest["tokens_max"] = 16.into();
     let classifier = files.load().unwrap();
-    let result = &classifier.classify(&["a ".repeat(15)], &Options::default()).unwrap().results[0];
+    let result = &classifier.classify(&["word ".repeat(15)], &Options::default()).unwrap().results[0];
     assert_eq!((result.tokens, result.truncated), (16, true));
-    assert_eq!(result.scores, check(&"a ".repeat(14)).scores);
+    assert_eq!(result.scores, check(&"word ".repeat(14)).scores);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use crate::Backend;
-use crate::backend::{Description, Scored};
+use crate::backend::{Description, Parts, Scored};
 use crate::json::{self, Mismatch, Object};
 
 /// One attribute asked for.
@@ -31,7 +31,7 @@ pub(super) fn answer(fields: Object<'_>, backend: &mut impl Backend) -> Result<V
 
     let mut scores = Map::new();
     if !attributes.is_empty() {
-        let scored = backend.classify(&[text], spans_wanted)?.pop();
+        let scored = backend.classify(&[text], Parts { spans: spans_wanted, ..Parts::default() })?.pop();
         let scored = scored.ok_or_else(|| crate::Failure::Fault("no result for a text".into()))?;
         for attribute in &attributes {
             if let Some(answer) = attribute_scores(attribute, text, &scored) {

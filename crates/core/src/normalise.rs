@@ -1,0 +1,556 @@
+//! Text as the model reads it: spelling tricks undone, emoji in words.
+//!
+//! One function, [`normalise`], used by training (`training/`) and by scoring alike, so that a model meets in service what it
+//! met in training. It works on white-space separated words and keeps, for each word of the result, where it comes from.
+//!
+//! In this order, for each word:
+//!
+//! 1. emoji become their CLDR short names, each on its own; a repeated one is named once;
+//! 2. compatibility forms become plain letters (NFKD of Unicode Standard Annex 15, recomposed by NFC); marks meant to be put on
+//!    letters (the blocks of combining diacritical marks) and characters without width are dropped;
+//! 3. look-alike letters of other scripts become Latin ones, where the word mixes scripts or the text is mostly Latin;
+//! 4. digits and signs that stand for letters become letters (`1d10t`, `b!tch`, `a$$`);
+//! 5. a letter that is repeated more than twice is written twice, a sign more than three times three times (not in addresses);
+//! 6. single letters become one word where three or more follow each other, with white space between them (`i d i o t`, a separator
+//!    behind each letter is dropped) or one separator inside a word (`i.d.i.o.t`).
+//!
+//! The rules lose distinctions (`h3y` and `hey` are one), and are wrong at times (a product number can become a word). They say
+//! nothing of meaning: that is the model's part.
+
+use std::ops::Range;
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Name of these rules, as `normalisation` in a release's manifest. Other rules get another name.
+pub const RULES: &str = "palisade-1";
+
+/// Letters that are read as a word where single ones follow each other: fewer are left alone.
+const SPELLED_LETTERS_MIN: usize = 3;
+/// Most letters that are joined to one word.
+const SPELLED_LETTERS_MAX: usize = 32;
+/// Most times that a letter may follow itself.
+const LETTER_REPEATS_MAX: usize = 2;
+/// Most times that a sign may follow itself.
+const SIGN_REPEATS_MAX: usize = 3;
+
+/// A normalised text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Normalised {
+    /// The words with one space between them.
+    pub text: String,
+    /// The words, in order.
+    pub words: Vec<Word>,
+}
+
+/// A word of a normalised text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Bytes of [`Normalised::text`].
+    pub place: Range<usize>,
+    /// Bytes of the original text that it comes from.
+    pub source: Range<usize>,
+}
+
+impl Normalised {
+    fn push(&mut self, word: &str, source: Range<usize>) {
+        if word.is_empty() {
+            return;
+        }
+        if !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        let start = self.text.len();
+        self.text.push_str(word);
+        self.words.push(Word { place: start..self.text.len(), source });
+    }
+}
+
+/// Normalises a text. The result of a normalised text is not always itself: a second pass may find more to undo.
+pub fn normalise(text: &str) -> Normalised {
+    let latin = is_mostly_latin(text);
+    let mut folded: Vec<(String, Range<usize>)> = Vec::new();
+    for (start, word) in words(text) {
+        for (piece, source) in without_emoji(word, start) {
+            match piece {
+                Piece::Emoji(name) => {
+                    // The same emoji ten times says no more than once, and is one word from the first to the last.
+                    match folded.last_mut().filter(|(last, _)| *last == name) {
+                        Some((_, first)) => first.end = source.end,
+                        None => folded.push((name, source)),
+                    }
+                }
+                Piece::Text(piece) => folded.push((fold_word(piece, latin), source)),
+            }
+        }
+    }
+    folded.retain(|(word, _)| !word.is_empty());
+    join_spelled(&folded)
+}
+
+/// White-space separated words with the place of their first byte.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split_whitespace().map(|word| (word.as_ptr().addr() - text.as_ptr().addr(), word))
+}
+
+enum Piece<'a> {
+    Text(&'a str),
+    Emoji(String),
+}
+
+/// Cuts a word into emoji and what is between them.
+fn without_emoji(word: &str, start: usize) -> Vec<(Piece<'_>, Range<usize>)> {
+    if word.is_ascii() {
+        return vec![(Piece::Text(word), start..start + word.len())];
+    }
+    let mut pieces = Vec::new();
+    let mut text_from = 0;
+    for (at, grapheme) in word.grapheme_indices(true) {
+        let Some(name) = emoji_name(grapheme) else { continue };
+        if let Some(before) = word.get(text_from..at).filter(|before| !before.is_empty()) {
+            pieces.push((Piece::Text(before), start + text_from..start + at));
+        }
+        text_from = at + grapheme.len();
+        pieces.push((Piece::Emoji(name), start + at..start + text_from));
+    }
+    if let Some(rest) = word.get(text_from..).filter(|rest| !rest.is_empty()) {
+        pieces.push((Piece::Text(rest), start + text_from..start + word.len()));
+    }
+    pieces
+}
+
+/// The short name of an emoji in small letters, with nothing but words in it.
+fn emoji_name(grapheme: &str) -> Option<String> {
+    let first = grapheme.chars().next()?;
+    if first < '\u{203C}' || first.is_alphabetic() || boxed_letter(first).is_some() {
+        return None; // keycaps, ©, and letters in boxes are read as what is in them
+    }
+    let emoji = emojis::get(grapheme).or_else(|| {
+        // With a presentation selector that the name's entry does not have, or a tone that it does not know.
+        let plain: String = grapheme.chars().filter(|&c| !is_ignorable(c) && !is_skin_tone(c)).collect();
+        emojis::get(&plain)
+    })?;
+    let mut name = String::new();
+    for word in emoji.name().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        name.push_str(&word.to_lowercase());
+    }
+    Some(name)
+}
+
+fn is_skin_tone(c: char) -> bool {
+    matches!(c, '\u{1F3FB}'..='\u{1F3FF}')
+}
+
+/// Steps 2 to 5.
+fn fold_word(word: &str, latin_text: bool) -> String {
+    let plain: Vec<char> = if word.is_ascii() {
+        word.chars().collect()
+    } else {
+        let visible = word.chars().filter(|&c| !is_ignorable(c));
+        let visible = visible.map(|c| boxed_letter(c).or_else(|| regional_letter(c)).unwrap_or(c));
+        let plain: String = visible.nfkd().filter(|&c| !is_mark(c) && !c.is_whitespace()).nfc().collect();
+        without_look_alikes(&plain, latin_text)
+    };
+    if word.contains("://") || word.starts_with("www.") {
+        return plain.into_iter().collect();
+    }
+    without_repeats(&without_leet(plain))
+}
+
+/// Characters that show nothing: format controls, variation selectors, tags, fillers.
+fn is_ignorable(c: char) -> bool {
+    matches!(c,
+        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+        | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// The blocks of combining diacritical marks. Marks of living scripts (Devanagari vowels, say) are not among them.
+fn is_mark(c: char) -> bool {
+    matches!(c,
+        '\u{0300}'..='\u{036F}' | '\u{1AB0}'..='\u{1AFF}' | '\u{1DC0}'..='\u{1DFF}' | '\u{20D0}'..='\u{20FF}'
+        | '\u{FE20}'..='\u{FE2F}')
+}
+
+/// Letters in boxes and discs that have no compatibility form.
+fn boxed_letter(c: char) -> Option<char> {
+    match c {
+        '\u{1F150}'..='\u{1F169}' => letter_from('\u{1F150}', c),
+        '\u{1F170}'..='\u{1F189}' => letter_from('\u{1F170}', c),
+        _ => None,
+    }
+}
+
+/// The letter of a regional indicator. Two of them that make a flag are an emoji, and never come here.
+fn regional_letter(c: char) -> Option<char> {
+    if matches!(c, '\u{1F1E6}'..='\u{1F1FF}') { letter_from('\u{1F1E6}', c) } else { None }
+}
+
+/// The letter of `c` in an alphabet of symbols that begins with `a`.
+fn letter_from(a: char, c: char) -> Option<char> {
+    char::from_u32(u32::from(c) - u32::from(a) + u32::from('a'))
+}
+
+/// Whether there are no more letters of a look of their own than Latin ones.
+fn is_mostly_latin(text: &str) -> bool {
+    let (mut latin, mut other) = (0_usize, 0_usize);
+    for c in text.chars().filter(|c| c.is_alphabetic()) {
+        if c.is_ascii() {
+            latin += 1;
+        } else if look_alike(c).is_none() {
+            other += 1;
+        }
+    }
+    latin >= other
+}
+
+/// Step 3. A word is folded where all its letters have a Latin look, and either some are Latin or the text is.
+fn without_look_alikes(word: &str, latin_text: bool) -> Vec<char> {
+    let mut letters = word.chars().filter(|c| c.is_alphabetic());
+    let mixed = word.contains(|c: char| c.is_ascii_alphabetic());
+    let all_look_latin = letters.all(|c| c.is_ascii() || look_alike(c).is_some());
+    if !(mixed || latin_text && all_look_latin) {
+        return word.chars().collect();
+    }
+    word.chars().map(|c| look_alike(c).unwrap_or(c)).collect()
+}
+
+/// The Latin letter that a letter looks like (the common ones of Unicode Technical Standard 39, and small capitals).
+fn look_alike(c: char) -> Option<char> {
+    if c.is_ascii() {
+        return None;
+    }
+    Some(match c {
+        'а' | 'А' | 'α' | 'Α' | 'ɑ' | 'ᴀ' | 'Ꭺ' => 'a',
+        'Β' | 'β' | 'В' | 'ʙ' | 'Ь' | 'ь' | 'Ᏼ' | 'ƀ' => 'b',
+        'с' | 'С' | 'ϲ' | 'Ϲ' | 'ᴄ' | 'Ꮯ' => 'c',
+        'ԁ' | 'ᴅ' | 'Ꭰ' | 'đ' | 'Đ' | 'ɖ' | 'ɗ' => 'd',
+        'е' | 'Е' | 'є' | 'Є' | 'ε' | 'Ε' | 'ᴇ' | 'Ꭼ' | 'ɛ' | 'ə' => 'e',
+        'ꜰ' | 'ƒ' | 'Ϝ' | 'ғ' | 'Ғ' => 'f',
+        'ɡ' | 'ɢ' | 'ց' | 'Ꮐ' | 'ɠ' => 'g',
+        'һ' | 'Н' | 'н' | 'Η' | 'ʜ' | 'հ' | 'Ꮋ' | 'ħ' | 'Ħ' => 'h',
+        'і' | 'І' | 'ι' | 'Ι' | 'ı' | 'ɩ' | 'ɪ' | 'Ӏ' | 'ӏ' | 'ɨ' => 'i',
+        'ј' | 'Ј' | 'ϳ' | 'ᴊ' | 'Ꭻ' => 'j',
+        'к' | 'К' | 'κ' | 'Κ' | 'ᴋ' | 'Ꮶ' | 'ĸ' => 'k',
+        'ʟ' | 'Ꮮ' | 'ł' | 'Ł' | 'ɫ' => 'l',
+        'м' | 'М' | 'Μ' | 'ᴍ' | 'Ꮇ' => 'm',
+        'п' | 'η' | 'Ν' | 'ɴ' | 'ո' | 'ŋ' => 'n',
+        'о' | 'О' | 'ο' | 'Ο' | 'σ' | 'ᴏ' | 'օ' | 'Օ' | 'ø' | 'Ø' | 'ө' | 'ɵ' => 'o',
+        'р' | 'Р' | 'ρ' | 'Ρ' | 'ᴘ' | 'Ꮲ' | 'þ' => 'p',
+        'ԛ' | 'զ' => 'q',
+        'г' | 'ʀ' | 'ɾ' | 'Ꭱ' | 'ᴦ' => 'r',
+        'ѕ' | 'Ѕ' | 'ꜱ' | 'Ꮪ' => 's',
+        'т' | 'Т' | 'τ' | 'Τ' | 'ᴛ' | 'Ꭲ' | 'ŧ' | 'Ŧ' => 't',
+        'υ' | 'ս' | 'ᴜ' | 'ʋ' => 'u',
+        'ν' | 'ѵ' | 'ᴠ' | 'Ꮩ' => 'v',
+        'ԝ' | 'ω' | 'ѡ' | 'ᴡ' | 'Ꮃ' => 'w',
+        'х' | 'Х' | 'χ' | 'Χ' => 'x',
+        'у' | 'У' | 'γ' | 'Υ' | 'ү' | 'Ү' | 'ʏ' | 'ý' => 'y',
+        'Ζ' | 'ᴢ' | 'Ꮓ' => 'z',
+        _ => return None,
+    })
+}
+
+/// The letter that a digit or sign stands for.
+fn leet(c: char) -> Option<char> {
+    Some(match c {
+        '0' => 'o',
+        '1' | '!' | '|' => 'i',
+        '3' | '€' => 'e',
+        '4' | '@' => 'a',
+        '5' | '$' => 's',
+        '7' | '+' => 't',
+        '8' => 'b',
+        '9' => 'g',
+        _ => return None,
+    })
+}
+
+/// Step 4, for a word that has letters on both sides of such signs, or begins or ends with one in a way that no number,
+/// unit, price, mention or address does.
+fn without_leet(mut word: Vec<char>) -> Vec<char> {
+    let is_wordy = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '@' | '$' | '!' | '|' | '+' | '€');
+    let (Some(mut first), Some(mut last)) = (word.iter().position(is_wordy), word.iter().rposition(is_wordy)) else {
+        return word;
+    };
+    let at = |i: usize| word.get(i).copied().unwrap_or(' ');
+    // Exclamation marks and bars around a word are punctuation.
+    while first < last && matches!(at(first), '!' | '|' | '+') {
+        first += 1;
+    }
+    while first < last && matches!(at(last), '!' | '|' | '+' | '@') {
+        last -= 1;
+    }
+    let core: Vec<char> = word.get(first..=last).unwrap_or_default().to_vec();
+    let Some(folded) = unleet(&core) else { return word };
+    word.splice(first..=last, folded);
+    word
+}
+
+fn unleet(core: &[char]) -> Option<Vec<char>> {
+    let is_digit = |c: &char| c.is_ascii_digit();
+    let letters = core.iter().filter(|c| c.is_ascii_alphabetic()).count();
+    let signs = core.iter().filter(|&&c| leet(c).is_some()).count();
+    let plain = core.iter().all(|&c| c.is_ascii_alphabetic() || leet(c).is_some());
+    let (first, last) = (*core.first()?, *core.last()?);
+    if letters == 0 || signs == 0 || !plain || core.len() < 3 {
+        return None;
+    }
+    let leading_digits = core.iter().take_while(|c| is_digit(c)).count();
+    let behind_digits = core.len() - leading_digits;
+    // 2nd, 10am, 5k, 100mb, 4chan; mp3, covid19, ps5; c4 would be too short.
+    if leading_digits > 0 && letters == behind_digits {
+        return None;
+    }
+    let trailing_digits = core.iter().rev().take_while(|c| is_digit(c)).count();
+    if trailing_digits > 0 && letters + trailing_digits == core.len() {
+        return None;
+    }
+    let mention = first == '@' && core.get(1..3) != Some(&['s', 's']) && core.get(1..3) != Some(&['$', '$']);
+    let price = matches!(first, '$' | '€') && core.get(1).is_some_and(is_digit);
+    let digit_run = core.split(|c| !c.is_ascii_digit()).map(<[char]>::len).max().unwrap_or(0);
+    // A long number inside is a number; a name that is mostly digits is a name.
+    if mention || price || digit_run > 3 || (last.is_ascii_digit() && signs > letters + 1) {
+        return None;
+    }
+    Some(core.iter().map(|&c| leet(c).unwrap_or(c)).collect())
+}
+
+/// Step 5.
+fn without_repeats(word: &[char]) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut previous = None;
+    let mut times = 0;
+    for &c in word {
+        let small = c.to_lowercase().next().unwrap_or(c);
+        times = if previous == Some(small) { times + 1 } else { 1 };
+        previous = Some(small);
+        let times_max = if c.is_alphabetic() { LETTER_REPEATS_MAX } else { SIGN_REPEATS_MAX };
+        if times <= times_max || c.is_numeric() {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Step 6, over words and inside one.
+fn join_spelled(folded: &[(String, Range<usize>)]) -> Normalised {
+    let mut out = Normalised::default();
+    let mut rest = folded;
+    while let Some(((word, source), behind)) = rest.split_first() {
+        let run: Vec<_> =
+            rest.iter().take(SPELLED_LETTERS_MAX).map_while(|(w, s)| Some((single_letter(w)?, s))).collect();
+        if run.len() >= SPELLED_LETTERS_MIN {
+            let joined: String = run.iter().map(|(letter, _)| *letter).collect();
+            let end = run.last().map_or(source.end, |(_, last)| last.end);
+            out.push(&joined, source.start..end);
+            rest = rest.get(run.len()..).unwrap_or_default();
+            continue;
+        }
+        match unseparated(word) {
+            Some(joined) => out.push(&joined, source.clone()),
+            None => out.push(word, source.clone()),
+        }
+        rest = behind;
+    }
+    out
+}
+
+/// The letter, where a word is one, with at most one separator behind it. Two letters that are words of their own (`I`, `a`)
+/// count as well: a run of three single letters is hardly a sentence.
+fn single_letter(word: &str) -> Option<char> {
+    let mut chars = word.chars();
+    let letter = chars.next().filter(char::is_ascii_alphabetic)?;
+    match (chars.next(), chars.next()) {
+        (None, _) => Some(letter),
+        (Some(separator), None) if is_separator(separator) => Some(letter),
+        _ => None,
+    }
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, '.' | '-' | '_' | '*' | '~' | '/' | ',' | '·' | '•' | '|')
+}
+
+/// `f.o.o` as `foo`: single letters, at least three, with one kind of separator between them. What is around stays.
+fn unseparated(word: &str) -> Option<String> {
+    let chars: Vec<char> = word.chars().collect();
+    let from = chars.iter().position(char::is_ascii_alphabetic)?;
+    let separator = *chars.get(from + 1).filter(|&&c| is_separator(c))?;
+    let mut letters: Vec<char> = Vec::new();
+    let mut at = from;
+    while let Some(&letter) = chars.get(at).filter(|c| c.is_ascii_alphabetic()) {
+        letters.push(letter);
+        at += 1;
+        if chars.get(at) == Some(&separator) && chars.get(at + 1).is_some_and(char::is_ascii_alphabetic) {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    // A letter right behind would be a word: `a.b.com` is an address.
+    if letters.len() < SPELLED_LETTERS_MIN || chars.get(at).is_some_and(|c| c.is_alphanumeric()) {
+        return None;
+    }
+    let around = |range: Option<&[char]>| range.unwrap_or_default().iter().collect::<String>();
+    Some(around(chars.get(..from)) + &letters.iter().collect::<String>() + &around(chars.get(at..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::normalise;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(normalise(text).text, expected, "{text:?}");
+    }
+
+    #[test]
+    fn plain_text_stays() {
+        for text in [
+            "Thanks, that's very kind of you!",
+            "The 2nd of May 2019 at 10am, 5k people, $100, 3.14, mp3, covid19, ps5, 4chan.",
+            "Write to me@example.org or @someone, see https://example.org/a1b2?c=d!",
+            "I have a b",
+            "привет, как дела",
+            "你好",
+        ] {
+            check(text, text);
+        }
+    }
+
+    #[test]
+    fn white_space_is_one_space() {
+        check("  one \t two\n", "one two");
+        check(" \n ", "");
+    }
+
+    #[test]
+    fn compatibility_forms_marks_and_invisible_characters() {
+        check("𝐢𝐝𝐢𝐨𝐭 ｉｄｉｏｔ ⓘⓓⓘⓞⓣ 🅸🅳🅸🅾🆃", "idiot idiot idiot idiot");
+        check("i\u{200B}d\u{00AD}i\u{2060}ot\u{FEFF}", "idiot");
+        check("ȋd̷ị̈ōt̶", "idiot");
+        check("naïve café", "naive cafe");
+        check("🇮 🇩 🇮 🇴 🇹 🇫🇷", "idiot flag france"); // regional indicators: letters alone, a flag in pairs
+    }
+
+    #[test]
+    fn look_alikes() {
+        check("іdiоt", "idiot"); // Cyrillic і and о
+        check("you are а сосо", "you are a coco"); // whole words of look-alikes in a Latin text
+        check("это сосо", "это сосо"); // and in a Cyrillic one
+        check("you ᴍᴏʀᴏɴ", "you moron");
+    }
+
+    #[test]
+    fn leet() {
+        check("1d10t", "idiot");
+        check("y0u 4r3 4n 1d10t", "you are 4n idiot");
+        check("b!tch a$$hole @sshole sh1t! $hit", "bitch asshole asshole shit! shit");
+        check("l0ser, l0ser.", "loser, loser.");
+    }
+
+    #[test]
+    fn repeats() {
+        check("soooooo", "soo");
+        check("IDIOOOoot!!!!!", "IDIOOt!!!");
+        check("https://www.example.org", "https://www.example.org");
+        check("1000000", "1000000");
+    }
+
+    #[test]
+    fn spelled_words() {
+        check("i d i o t", "idiot");
+        check("you i-d-i-o-t!", "you idiot!");
+        check("you i. d. i. o. t now", "you idiot now");
+        check("(f.o.o)", "(foo)");
+        check("a.b.com", "a.b.com");
+        check("e.g. this", "e.g. this");
+    }
+
+    #[test]
+    fn emoji_in_words() {
+        check("nice 👍👍👍", "nice thumbs up");
+        check("🖕you", "middle finger you");
+        check("🏳️‍🌈", "rainbow flag");
+        check("👨🏿", "man dark skin tone");
+        check("1️⃣ ©", "1 ©");
+    }
+
+    #[test]
+    fn words_point_into_the_original() {
+        let text = "You  і d\u{200B} і о t 👍👍 ok";
+        let normalised = normalise(text);
+        let found: Vec<_> =
+            normalised.words.iter().map(|w| (&normalised.text[w.place.clone()], &text[w.source.clone()])).collect();
+        assert_eq!(found, [("You", "You"), ("idiot", "і d\u{200B} і о t"), ("thumbs up", "👍👍"), ("ok", "ok")]);
+    }
+
+    /// More than ten times what is read of a text: it would take minutes if the time grew with the square.
+    #[test]
+    fn hostile_texts_take_time_in_proportion_to_their_length() {
+        let length = 1 << 18;
+        for piece in [
+            "\u{301}",
+            "a\u{301}",
+            "\u{315}\u{301}",
+            "\u{1D165}",
+            "\u{34F}",
+            "\u{200D}",
+            "\u{E0061}",
+            "\u{FE0F}",
+            "👍",
+            "👍👎",
+            "👍 ",
+            "👩\u{200D}",
+            "👍🏽",
+            "🇫",
+            "🇫 ",
+            "1\u{FE0F}\u{20E3}",
+            "a ",
+            "a. ",
+            "a.",
+            "a",
+            "a b cc ",
+            "...",
+            "|",
+            "!",
+            "$",
+            "@1",
+            "1",
+            "0a",
+            "а",
+            "аz",
+            "ﷺ",
+            "가",
+            "क\u{94D}",
+            " ",
+            "\u{2028}",
+            "://",
+        ] {
+            for text in [piece.repeat(length / piece.len()), format!("a{}", piece.repeat(length / piece.len()))] {
+                let normalised = normalise(&text);
+                assert!(normalised.text.len() <= 12 * text.len(), "{piece:?}: {} bytes", normalised.text.len());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_has_a_form(text: String) {
+            let normalised = normalise(&text);
+            let mut end = 0;
+            for word in &normalised.words {
+                prop_assert!(!normalised.text[word.place.clone()].is_empty());
+                prop_assert!(!text[word.source.clone()].is_empty());
+                prop_assert!(word.source.start >= end);
+                end = word.source.end;
+            }
+            prop_assert_eq!(normalised.text.clone(), normalised.text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+}
