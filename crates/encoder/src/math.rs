@@ -9,9 +9,7 @@ const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
 /// Rounds a float within ±2²² to the nearest integer, ties to even, modulo 256.
 #[inline]
 pub(crate) fn round_to_byte(x: f32) -> i16 {
-    #[expect(clippy::cast_possible_truncation, reason = "eight bits are left")]
-    let byte = ((x + ROUND).to_bits() & 0xff) as i16;
-    byte
+    ((x + ROUND).to_bits() & 0xff) as i16
 }
 
 /// eˣ for x ≤ 0, with a relative error below 2e-7; from -87 on downwards it stays at e⁻⁸⁷.

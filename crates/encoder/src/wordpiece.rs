@@ -220,9 +220,8 @@ impl Pending {
 
 fn is_dropped(character: char) -> bool {
     match character {
-        '\t' | '\n' | '\r' => false,
+        '\t' | '\n' | '\r' | ' '..='~' => false,
         '\0' | '\u{fffd}' => true,
-        ' '..='~' => false,
         _ => character.is_other(),
     }
 }
@@ -273,6 +272,7 @@ struct WordPiece {
 /// Reads a `tokenizer.json`. Kinds and settings other than BERT's for texts without case are refused by name.
 ///
 /// What the file says of truncation and padding does not count: the caller says how many tokens are wanted, and nothing is padded.
+#[expect(clippy::indexing_slicing, reason = "serde_json's values give null where a key is missing")]
 pub(crate) fn import(json: &[u8]) -> Result<TableParts, String> {
     let file: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
     if let Some(kind) = file["model"]["type"].as_str().filter(|&kind| kind != "WordPiece") {
@@ -311,6 +311,7 @@ fn expect(part: &Value, name: &str, setting: &str, allowed: &[Value]) -> Result<
 }
 
 /// Ids of the tokens that the post-processor puts before and behind a text.
+#[expect(clippy::indexing_slicing, reason = "serde_json's values give null where a key is missing")]
 fn around(post_processor: &Value) -> Result<[u32; 2], String> {
     expect(post_processor, "post_processor", "type", &["TemplateProcessing".into()])?;
     let template = post_processor["single"].as_array().map(Vec::as_slice).unwrap_or_default();
