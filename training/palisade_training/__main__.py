@@ -120,7 +120,8 @@ class Run:
         """A smaller network that learns from the teacher's word on texts that neither has seen in this form, and from the labels."""
         teacher, teachers_reader, history = self.teacher()
         settings = self.recipe["student"]
-        seed = self.recipe["distillation"]["seed"]
+        seed, share = (self.recipe["distillation"][key] for key in ("seed", "rows_share"))
+        count = int(share * len(self.split.train))
         tokens_max = self.recipe["release"]["tokens_max"]
         reader = self.reader(settings["occurrences_min"], tokens_max)
         row_of = {base: row for row, base in enumerate(teachers_reader.base_rows)}
@@ -131,7 +132,9 @@ class Run:
 
         def epoch(number: int) -> fit.Epoch:
             texts, labels = self.epoch_texts(seed, number)
-            kept = teachers_folder / f"taught-{seed}-{number}.npz"
+            drawn = np.sort(np.random.default_rng([seed, number, 1]).permutation(len(texts))[:count])
+            texts, labels = [texts[i] for i in drawn], labels[drawn]
+            kept = teachers_folder / f"taught-{seed}-{share}-{number}.npz"
             if not kept.is_file():
                 print(f"the teacher reads epoch {number + 1}", flush=True)
                 short = self.recipe["teacher"]["tokens_max"]
@@ -146,7 +149,7 @@ class Run:
         validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
         checkpoint = self.folder([*self.tables, "distillation", "student"]) / "student.pt"
         print(f"student: {checkpoint}", flush=True)
-        taught = fit.fit(encoder, epoch, len(self.split.train), validation, self.names, self.recipe["distillation"] | settings, checkpoint)
+        taught = fit.fit(encoder, epoch, count, validation, self.names, self.recipe["distillation"] | settings, checkpoint)
         return encoder, reader, {"teacher": history, "student": taught}
 
     def release(self, out: Path) -> None:

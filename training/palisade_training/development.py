@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .table import Record, read
 
-ROWS_MAX = 2000
+ROWS_MAX = 1000
 
 
 @dataclass(frozen=True)
