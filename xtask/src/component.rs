@@ -16,8 +16,11 @@ const CLASSIFIER_TRACT: &str = "palisade-classifier-tract";
 /// The component on Spin's own services, and the target that its SDK is made for; std there imports wasi:cli.
 const SPIN_SERVICES: &str = "palisade-spin-services";
 const SPIN_TARGET: &str = "wasm32-wasip2";
-/// The release that ships.
+/// The release that is the default.
 pub(crate) const RELEASE: &str = "models/english-toxicity";
+/// The releases that ship, each with its baked component's name. The first is the default.
+const RELEASES: &[(&str, &str)] =
+    &[(RELEASE, "palisade-default.wasm"), ("models/english-toxicity-small", "palisade-small.wasm")];
 
 /// What was built.
 pub(crate) struct Built {
@@ -25,19 +28,36 @@ pub(crate) struct Built {
     pub(crate) palisade: PathBuf,
     /// The baked component that it runs by default.
     pub(crate) artefact: PathBuf,
+    /// All the releases that ship.
+    pub(crate) releases: Vec<Baked>,
     /// The endpoint, what it gets from Spin, and the tests' faulty one.
     pub(crate) edge: PathBuf,
     pub(crate) spin_services: PathBuf,
 }
 
+/// A release's folder in the repository, and the component that it was baked into.
+pub(crate) struct Baked {
+    pub(crate) release: &'static str,
+    pub(crate) artefact: PathBuf,
+}
+
 /// Builds engine and host, and bakes the shipped release if the last baking is not newer than what it is made of.
+///
+/// Without the tract engine, which takes minutes to compile and which no shipped release needs.
 pub(crate) fn build() -> Result<Built> {
     build_with(&["--package", "palisade-host"])
+}
+
+/// The same with the tract engine, for `palisade bake` with other releases.
+pub(crate) fn build_with_tract() -> Result<Built> {
+    build_tract()?;
+    build()
 }
 
 /// The same, with all the native crates, their tests and their benches. One build for everything: cargo would compile
 /// wasmtime again for another set of packages, for the features of their dependencies differ.
 pub(crate) fn build_with_tests() -> Result<Built> {
+    build_tract()?;
     build_with(&[&native()[..], &["--all-targets"]].concat())
 }
 
@@ -49,18 +69,34 @@ pub(crate) fn native() -> Vec<&'static str> {
 }
 
 /// Arguments of cargo for all the components, a list for each set that is built together.
-pub(crate) fn components() -> [Vec<&'static str>; 3] {
-    let arguments = |target, packages: &[&'static str]| {
-        let packages = packages.iter().flat_map(|package| ["--package", package]);
-        ["--profile", "component", "--target", target].into_iter().chain(packages).collect()
-    };
-    [arguments(TARGET, COMPONENTS), arguments(TARGET, &[CLASSIFIER_TRACT]), arguments(SPIN_TARGET, &[SPIN_SERVICES])]
+pub(crate) fn all_components() -> [Vec<&'static str>; 3] {
+    [components(TARGET, COMPONENTS), components(TARGET, &[CLASSIFIER_TRACT]), components(SPIN_TARGET, &[SPIN_SERVICES])]
+}
+
+fn components(target: &'static str, packages: &[&'static str]) -> Vec<&'static str> {
+    let packages = packages.iter().flat_map(|package| ["--package", package]);
+    ["--profile", "component", "--target", target].into_iter().chain(packages).collect()
+}
+
+fn build_components(arguments: &[&str]) -> Result<()> {
+    run(command(&cargo(), &["build", "--locked"]).args(arguments).args(without_paths()))
+}
+
+/// The tract engine's module, beside the program.
+fn build_tract() -> Result<()> {
+    add_targets()?;
+    build_components(&components(TARGET, &[CLASSIFIER_TRACT]))?;
+    let target = target()?;
+    let module = target.join(TARGET).join("component").join("palisade_classifier_tract.wasm");
+    let folder = target.join("release");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    copy(&module, &folder.join("palisade-engine-tract.wasm"))
 }
 
 fn build_with(native: &[&str]) -> Result<Built> {
     add_targets()?;
-    for arguments in components() {
-        run(command(&cargo(), &["build", "--locked"]).args(arguments).args(without_paths()))?;
+    for arguments in [components(TARGET, COMPONENTS), components(SPIN_TARGET, &[SPIN_SERVICES])] {
+        build_components(&arguments)?;
     }
     run(command(&cargo(), &["build", "--locked", "--release"]).args(native))?;
 
@@ -68,20 +104,24 @@ fn build_with(native: &[&str]) -> Result<Built> {
     let folder = target.join("release");
     let palisade = folder.join(format!("palisade{}", std::env::consts::EXE_SUFFIX));
     let engine = folder.join("palisade-engine.wasm");
-    let artefact = folder.join("palisade-default.wasm");
     let modules = target.join(TARGET).join("component");
     copy(&modules.join("palisade_classifier.wasm"), &engine)?;
-    copy(&modules.join("palisade_classifier_tract.wasm"), &folder.join("palisade-engine-tract.wasm"))?;
     let [edge, misbehaving] = ["edge", "misbehaving"].map(|name| encode(&target, name));
     misbehaving?;
     let spin_services = folder.join("palisade-spin-services.wasm");
     copy(&target.join(SPIN_TARGET).join("component").join("palisade_spin_services.wasm"), &spin_services)?;
-    let manifest = root().join(RELEASE).join("release.json");
-    if !is_newer(&artefact, &[&engine, &manifest, &palisade]) {
-        let arguments = ["bake", RELEASE, "--output"];
-        run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).arg("--engine").arg(&engine))?;
+    let mut releases = Vec::new();
+    for &(release, name) in RELEASES {
+        let artefact = folder.join(name);
+        let manifest = root().join(release).join("release.json");
+        if !is_newer(&artefact, &[&engine, &manifest, &palisade]) {
+            let arguments = ["bake", release, "--output"];
+            run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).arg("--engine").arg(&engine))?;
+        }
+        releases.push(Baked { release, artefact });
     }
-    Ok(Built { palisade, artefact, edge: edge?, spin_services })
+    let artefact = folder.join("palisade-default.wasm");
+    Ok(Built { palisade, artefact, releases, edge: edge?, spin_services })
 }
 
 /// Makes a component out of a core module that says in a custom section what it speaks, beside the program.

@@ -5,6 +5,7 @@
 mod cases;
 mod component;
 mod demo;
+mod measure;
 mod shell;
 mod test;
 mod tidy;
@@ -17,10 +18,11 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   demo        build everything, bake the shipped model, moderate the sample comments, serve on localhost
-  component   build the engine and bake the shipped model beside `palisade`
+  component   build both engines and bake the shipped models beside `palisade`
   test        every check that CI runs
   tidy        the checks of the tree alone: arrows between crates, imports, sizes
   cases       write the golden cases' scores anew (look at the difference before you commit it)
+  measure     measure the shipped releases on both suites, and write metrics.json, the HTML reports and the cards
   bench       compare speed with onnxruntime, native and in Node; `bench --short` for a quick look
   load        compare the endpoint under load with FastAPI and onnxruntime; `load --short` for a quick look
 ";
@@ -47,10 +49,11 @@ fn main() -> ExitCode {
 fn run(command: &str, rest: &[String]) -> Result<bool> {
     match command {
         "demo" => demo::run_demo(rest)?,
-        "component" => drop(component::build()?),
+        "component" => drop(component::build_with_tract()?),
         "test" => test::run_all()?,
         "tidy" => tidy::run()?,
         "cases" => cases::write()?,
+        "measure" => measure::write()?,
         "bench" => test::bench(rest)?,
         "load" => test::load(&component::build()?, rest)?,
         "help" | "--help" | "-h" => print!("{HELP}"),

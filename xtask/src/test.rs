@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::component::{self, Built};
+use crate::component::{self, Baked, Built};
 use crate::shell::{cargo, command, output, root, run, target};
-use crate::{cases, tidy};
+use crate::{cases, measure, tidy};
 
 /// What each component may import: the classifier nothing, the endpoint what `wit/edge.wit` names, and the component on Spin's
 /// services these and what the standard library of its target always imports.
@@ -47,17 +47,18 @@ pub(crate) fn run_all() -> Result<()> {
     run(&mut command(&cargo, &["fmt", "--all", "--check"]))?;
     tidy::run()?;
     let built = component::build_with_tests()?;
-    imports(&built, &built.artefact, CLASSIFIER_IMPORTS)?;
+    for Baked { release, artefact } in &built.releases {
+        imports(&built, artefact, CLASSIFIER_IMPORTS)?;
+        measure::card(&root().join(release), &["--check"])?;
+    }
     imports(&built, &built.edge, EDGE_IMPORTS)?;
     imports(&built, &built.spin_services, SPIN_SERVICES_IMPORTS)?;
-    let card = ["-m", "palisade_training.card", "--check", "../models/english-toxicity"];
-    run(command("python3", &card).current_dir(root().join("training")))?;
 
     let clippy = |arguments: &[&str]| {
         run(command(&cargo, &["clippy", "--locked"]).args(arguments).args(["--", "-D", "warnings"]))
     };
     clippy(&[&component::native()[..], &["--all-targets", "--release"]].concat())?;
-    for arguments in component::components() {
+    for arguments in component::all_components() {
         clippy(&arguments)?;
     }
     run(command(&cargo, &["doc", "--locked", "--release", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;

@@ -106,7 +106,7 @@ pub fn run(arguments: &SuiteArguments, artefact: &ArtefactArguments, as_json: bo
 /// The scores of all labels for all texts.
 fn score(ready: &Ready, texts: &Texts) -> Result<Scores> {
     let labels: Vec<String> = ready.description.labels.iter().map(|label| label.name.clone()).collect();
-    let options = Options { labels: Some(labels.clone()), spans: false };
+    let options = Options { labels: Some(labels.clone()), spans: false, words: false };
     let workers = (0..ready.workers)
         .map(|_| {
             let mut worker = Worker::new(ready, &options);
