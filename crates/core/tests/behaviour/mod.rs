@@ -569,7 +569,9 @@ fn spelling_tricks_change_no_score_where_texts_are_normalised() {
         "  You\tstupid \n idiot.  Thank you, friend. ",
     ] {
         assert_eq!(scores_of(&NORMALISING, text), scores_of(&NORMALISING, plain), "{text:?}");
-        assert_eq!(scores_of(&PLAIN, text) == scores_of(&PLAIN, plain), text.starts_with(' '), "{text:?}");
+        // White space and characters without width are nothing to the tokenizer either.
+        let undone = text.starts_with(' ') || text.contains('\u{200B}');
+        assert_eq!(scores_of(&PLAIN, text) == scores_of(&PLAIN, plain), undone, "{text:?}");
     }
     assert_eq!(scores_of(&NORMALISING, plain), scores_of(&PLAIN, plain));
 }
