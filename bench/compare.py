@@ -35,7 +35,8 @@ VENV = ROOT / "target" / "bench-venv"
 OURS, NATIVE, WEB = "palisade", "onnxruntime", "onnxruntime-web"
 PEERS = (NATIVE, WEB)
 TOKENS = (16, 64, 128)
-SCORE_DIFFERENCE_MAX = 1e-4
+# Our engine reads activations in 7 bits, the peers in float32.
+SCORE_DIFFERENCE_MAX = 0.05
 
 Key = tuple[str, str, int]  # peer, mode, tokens
 

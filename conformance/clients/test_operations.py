@@ -24,7 +24,7 @@ RESIDENT_BYTES_MAX = 256 << 20
 RESIDENT_BYTES_MAX_OF_BODIES = 1 << 30
 # After SIGTERM, while clients ask on: what was accepted takes less than a second.
 LEAVE_S_MAX = 8
-LABELS = {"TOXICITY", "SEVERE_TOXICITY", "INSULT", "PROFANITY", "THREAT", "IDENTITY_ATTACK"}
+LABELS = {"TOXICITY", "SEVERE_TOXICITY", "INSULT", "PROFANITY", "THREAT", "IDENTITY_ATTACK", "SEXUALLY_EXPLICIT", "SPAM", "HATE"}
 
 
 def request_bytes(body, *headers, target="/v1/moderate"):

@@ -11,7 +11,17 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-const LABELS: [&str; 6] = ["TOXICITY", "SEVERE_TOXICITY", "INSULT", "PROFANITY", "THREAT", "IDENTITY_ATTACK"];
+const LABELS: [&str; 9] = [
+    "TOXICITY",
+    "SEVERE_TOXICITY",
+    "INSULT",
+    "PROFANITY",
+    "THREAT",
+    "IDENTITY_ATTACK",
+    "SEXUALLY_EXPLICIT",
+    "SPAM",
+    "HATE",
+];
 
 struct Ended {
     status: i32,

@@ -24,7 +24,7 @@ enum Coverage {
 const CATEGORIES: &[(&str, &[&str], Coverage)] = &[
     ("harassment", &["INSULT", "TOXICITY", "SEVERE_TOXICITY"], Coverage::Yes),
     ("harassment/threatening", &["THREAT"], Coverage::Partly),
-    ("hate", &["IDENTITY_ATTACK"], Coverage::Yes),
+    ("hate", &["HATE", "IDENTITY_ATTACK"], Coverage::Yes),
     ("hate/threatening", &[], Coverage::No),
     ("illicit", &[], Coverage::No),
     ("illicit/violent", &[], Coverage::No),
