@@ -260,10 +260,8 @@ fn samples() -> Vec<Sample> {
         post("/v1/moderations", json!({"input": ["You idiot.", "Thank you."]})),
         post("/v1/moderations", json!({"input": [{"type": "image_url", "image_url": {"url": "x"}}]})),
         get("/v1/moderations/coverage"),
-        post(
-            "/v1/moderate",
-            json!({"texts": texts, "policy": "strict", "spans": true, "words": true, "offsets": "utf-16"}),
-        ),
+        post("/v1/moderate", json!({"texts": texts, "policy": "strict", "spans": true, "offsets": "utf-16"})),
+        post("/v1/moderate", json!({"texts": ["😀 You idiot! Thank you."], "words": true, "offsets": "utf-16"})),
         post("/v1/moderate", json!({"texts": ["hi"], "policy": "none"})),
         ("POST", "/v1/moderate", Vec::new(), "{\"texts\": [1]}".into()),
         get("/v1/policies"),

@@ -569,10 +569,8 @@ fn spelling_tricks_change_no_score_where_texts_are_normalised() {
         "  You\tstupid \n idiot.  Thank you, friend. ",
     ] {
         assert_eq!(scores_of(&NORMALISING, text), scores_of(&NORMALISING, plain), "{text:?}");
-        // White space and characters without width are nothing to the tokenizer either.
-        let undone = text.starts_with(' ') || text.contains('\u{200B}');
-        assert_eq!(scores_of(&PLAIN, text) == scores_of(&PLAIN, plain), undone, "{text:?}");
     }
+    assert_ne!(scores_of(&PLAIN, "You stup1d 1d10t. Thank you, friend."), scores_of(&PLAIN, plain));
     assert_eq!(scores_of(&NORMALISING, plain), scores_of(&PLAIN, plain));
 }
 
