@@ -152,8 +152,36 @@ class Run:
         taught = fit.fit(encoder, epoch, count, validation, self.names, self.recipe["distillation"] | settings, checkpoint)
         return encoder, reader, {"teacher": history, "student": taught}
 
-    def release(self, out: Path) -> None:
+    def finished(self) -> tuple[Encoder, Reader, dict[str, dict]]:
+        """The student after a last pass on labels alone, in which texts of hate sets that are no hate count as not toxic.
+
+        Hate sets call hate toxic and say nothing of the rest: a network that hears only that takes a group's name for toxicity.
+        """
         encoder, reader, stages = self.student()
+        settings = self.recipe["finish"]
+        count = int(settings["rows_share"] * len(self.split.train))
+        rows = self.split.train
+        toxicity, hate = self.names.index("TOXICITY"), self.names.index("HATE")
+        sources = [s["name"] for s in self.recipe["data"]["sources"]]
+        calm = np.isin(rows.source, [sources.index(name) for name in settings["harmless_where_not_hate"]])
+        labels = rows.labels.copy()
+        labels[calm & np.isnan(labels[:, toxicity]) & (labels[:, hate] == 0), toxicity] = 0.0
+        rows = data.Rows(rows.text, labels, rows.natural, rows.source)
+        shares = augmentation.Shares(**(self.recipe["augmentation"] | settings["augmentation"]))
+
+        def epoch(number: int) -> fit.Epoch:
+            texts, changed = augmentation.epoch_texts(rows, self.names, shares, [settings["seed"], number])
+            drawn = np.sort(np.random.default_rng([settings["seed"], number, 1]).permutation(len(texts))[:count])
+            return fit.Epoch(reader.ids([texts[i] for i in drawn]), changed[drawn])
+
+        validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
+        checkpoint = self.folder([*self.tables, "distillation", "student", "finish"]) / "finished.pt"
+        print(f"finish: {checkpoint}", flush=True)
+        stages["finish"] = fit.fit(encoder, epoch, count, validation, self.names, settings, checkpoint)
+        return encoder, reader, stages
+
+    def release(self, out: Path) -> None:
+        encoder, reader, stages = self.finished()
         recipe, names, split = self.recipe, self.names, self.split
         perspective = recipe["labels"]["perspective"]
         cpu = torch.device("cpu")
@@ -170,11 +198,12 @@ class Run:
 
         scores = onnx_export.scores(model, validation_ids)
 
-        def thresholds(precision: float) -> list[calibration.Threshold]:
-            columns = zip(scores.T, split.validation.labels.T, weights.T, strict=True)
-            return [calibration.threshold_for_precision(x, y, w, precision) for x, y, w in columns]
+        def thresholds(kind: str) -> list[calibration.Threshold]:
+            precision = recipe["thresholds"][kind]
+            columns = zip(names, scores.T, split.validation.labels.T, weights.T, strict=True)
+            return [calibration.threshold_for_precision(x, y, w, precision.get(name, precision["other"])) for name, x, y, w in columns]
 
-        review, block = (thresholds(recipe["thresholds"][kind]) for kind in ("review_precision", "block_precision"))
+        review, block = thresholds("review_precision"), thresholds("block_precision")
         scores = onnx_export.scores(model, reader.ids(split.test.text))
         at = [t.score for t in review]
         own = split.test.natural
@@ -196,7 +225,7 @@ class Run:
             stages=stages,
             metrics=metrics,
         )
-        folder = self.folder([*self.tables, "distillation", "student"])
+        folder = self.folder([*self.tables, "distillation", "student", "finish"])
         release.write_held_back(folder / "held-back.csv", split.test, names, recipe["data"]["sources"])
         print(f"held-back rows for `palisade eval`: {folder / 'held-back.csv'}")
 
@@ -227,7 +256,7 @@ def parser(**options: str | None) -> argparse.ArgumentParser:
 def main() -> None:
     options = parser(prog="palisade_training", description=__doc__)
     options.add_argument("stage", nargs="?", choices=("teacher", "student", "look", "release"), default="release", help="how far to go (default: all the way)")
-    options.add_argument("--of", choices=("teacher", "student"), default="student", help="what `look` looks at")
+    options.add_argument("--of", choices=("teacher", "student", "release"), default="release", help="what `look` looks at")
     options.add_argument("--out", type=Path, default=HERE.parent / "models", help="the release is written to OUT/<name>")
     arguments = options.parse_args()
     torch.use_deterministic_algorithms(True)
@@ -238,7 +267,7 @@ def main() -> None:
         case "student":
             run.student()
         case "look":
-            encoder, reader, _ = run.teacher() if arguments.of == "teacher" else run.student()
+            encoder, reader, _ = {"teacher": run.teacher, "student": run.student, "release": run.finished}[arguments.of]()
             for name, value in run.look(encoder, reader, arguments.data).items():
                 print(f"{name:40} {value:.4f}")
         case _:

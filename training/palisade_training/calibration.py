@@ -58,8 +58,8 @@ class Threshold:
 
 
 def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, precision: float) -> Threshold:
-    """The lowest score from which on the flagged texts have at least ``precision``, rounded up to three places; where none has,
-    the one with the highest precision among those that still find a tenth of the positives."""
+    """The lowest score from which on the flagged texts have at least ``precision``, rounded up to three places; where none of those
+    finds a tenth of the positives, the one with the highest F1."""
     counts = ~np.isnan(labels) & (weights > 0)
     x, y, w = scores[counts], labels[counts] >= 0.5, weights[counts]
     found = []
@@ -70,7 +70,7 @@ def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, weights: np.
         hit = np.sum(w * flagged * y)
         if flagged.any():
             found.append(Threshold(float(candidate), float(hit / np.sum(w * flagged)), float(hit / np.sum(w * y))))
-    enough = [t for t in found if t.precision >= precision]
+    enough = [t for t in found if t.precision >= precision and t.recall >= 0.1]
     if enough:
         return min(enough, key=lambda t: t.score)
-    return max((t for t in found if t.recall >= 0.1), key=lambda t: (t.precision, -t.score))
+    return max(found, key=lambda t: 2 * t.precision * t.recall / (t.precision + t.recall) if t.recall else 0.0)
