@@ -143,7 +143,7 @@ def card(manifest: dict, metrics: dict) -> str:
 {manifest['description']}. It reads English, at most {manifest['tokens_max']} tokens of a text (longer ones are read up to there, and flagged). Licence: {manifest['licence']}.
 
 **Made of** {base['model']} ({base['licence']}, from the package {base['package']} {base['version']}): all its six layers learn the task as a teacher, and the release is a
-student of {len(student['layers'])} of them (feed-forward width {student['inner']}) that learns from the teacher and from the labels. Mean pooling and a linear head; the vocabulary is cut to what the
+student of {len(student['layers'])} of them (feed-forward width {student['inner']}) that learns from the teacher and from the labels, and last once more from the labels, where texts of hate sets that are no hate count as not toxic. Mean pooling and a linear head; the vocabulary is cut to what the
 training texts use; matrices and word embeddings are int8 with a scale a column or row. Texts are normalised first (`{manifest['normalisation']}`, `crates/core/src/normalise.rs`).
 
 **Trained** by `{training['recipe']}` on {training['machine']} ({stages}; other work ran on the machine at times).
@@ -175,7 +175,7 @@ overlap by 0.8, count once over all sets; the split is by a hash of the text.
 
 Nothing was tuned on them. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there, THREAT above
 all, so their own figures say little. Thresholds are the lowest scores with the recipe's precision for "review" and for "block" on validation rows (precision and recall there in brackets), weighted to the natural rate
-for the first six; where no score reaches that precision, the best that still finds a tenth.
+for the first six; where no score reaches that precision with a tenth of the positives, the one with the highest F1.
 
 {held_back_section(manifest)}
 

@@ -130,7 +130,7 @@ impl Unplanned {
     /// Optimises the network and makes a classifier of it.
     pub fn plan(self) -> Result<Classifier, ReleaseError> {
         let model = self.graph.plan()?;
-        Classifier::new(self.manifest, Engine::Tract { tokenizer: self.tokenizer, model })
+        Classifier::new(self.manifest, Engine::Tract { tokenizer: Box::new(self.tokenizer), model })
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Engine {
     #[cfg(feature = "encoder")]
     Encoder(Packed),
     #[cfg(feature = "tract")]
-    Tract { tokenizer: TextTokenizer, model: Model },
+    Tract { tokenizer: Box<TextTokenizer>, model: Model },
 }
 
 impl Engine {

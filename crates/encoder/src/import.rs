@@ -479,8 +479,8 @@ mod tests {
 
     #[test]
     fn changed_constants_and_shapes_are_named() {
-        let original = shipped();
         type Change = fn(&mut Tensor);
+        let original = shipped();
         let changes: [(&str, Change, &str); 6] = [
             ("gelu.half", |tensor| tensor.raw = 0.25_f32.to_le_bytes().to_vec(), "is 0.25, not 0.5"),
             ("layers.0.scale", |tensor| tensor.raw = 1_f32.to_le_bytes().to_vec(), "is 1"),
@@ -569,8 +569,8 @@ mod tests {
 
     #[test]
     fn another_tokenizer_is_refused_by_name() {
-        let original: serde_json::Value = serde_json::from_slice(&read_release("tokenizer.json")).unwrap();
         type Change = fn(&mut serde_json::Value);
+        let original: serde_json::Value = serde_json::from_slice(&read_release("tokenizer.json")).unwrap();
         let changes: [(Change, &str); 7] = [
             (|t| t["model"]["type"] = "BPE".into(), "model is BPE"),
             (|t| t["model"]["continuing_subword_prefix"] = "@@".into(), "@@"),

@@ -87,6 +87,7 @@ fn dot_pairs<const T: usize>(rows: [&[i16]; T], even: &[i8], odd: &[i8]) -> [[i3
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "small numbers")]
 mod tests {
     use super::{ROWS, dots};
 

@@ -124,7 +124,7 @@ pub(crate) fn from_half(half: u16) -> f32 {
 }
 
 #[cfg(test)]
-#[allow(clippy::float_cmp, reason = "what is exact")]
+#[allow(clippy::float_cmp, clippy::cast_possible_truncation, reason = "what is exact, and inputs in steps")]
 mod tests {
     use super::*;
 

@@ -1,5 +1,6 @@
 //! The shipped release, layer by layer, against tract, which computes it in float32.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "tests read the release")]
+#![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "the test shows what it measured")]
 
 use std::path::Path;
 

@@ -34,7 +34,7 @@ fn every_field_of_the_header_is_checked_or_harmless() {
                 0 => assert_eq!(result, Err(PackedError::NotPacked)),
                 4 if value != 1 => assert_eq!(result, Err(PackedError::Version(value))),
                 8 | 76.. if bytes != *BYTES => {
-                    assert!(matches!(result, Err(PackedError::Damaged(_))), "{place} {value}")
+                    assert!(matches!(result, Err(PackedError::Damaged(_))), "{place} {value}");
                 }
                 _ => {}
             }
