@@ -7,7 +7,7 @@ import hashlib
 import json
 import tomllib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,12 @@ class Run:
 
     def folder(self, tables: list[str]) -> Path:
         """A folder for what is made of these tables: a changed recipe starts afresh instead of resuming another one's checkpoint."""
-        part = json.dumps({name: self.recipe[name] for name in tables}, sort_keys=True)
+        made_of = {name: self.recipe[name] for name in tables}
+        if (other := self.split.digests) != [s["sha256"] for s in self.recipe["data"]["sources"]]:
+            made_of["files"] = other
+        if "student" in tables:
+            made_of["tokens_max"] = self.recipe["release"]["tokens_max"]
+        part = json.dumps(made_of, sort_keys=True)
         folder = self.work / hashlib.sha256(part.encode()).hexdigest()[:12]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -166,7 +171,7 @@ class Run:
         calm = np.isin(rows.source, [sources.index(name) for name in settings["harmless_where_not_hate"]])
         labels = rows.labels.copy()
         labels[calm & np.isnan(labels[:, toxicity]) & (labels[:, hate] == 0), toxicity] = 0.0
-        rows = data.Rows(rows.text, labels, rows.natural, rows.source)
+        rows = replace(rows, labels=labels)
         shares = augmentation.Shares(**(self.recipe["augmentation"] | settings["augmentation"]))
 
         def epoch(number: int) -> fit.Epoch:
@@ -184,7 +189,6 @@ class Run:
         encoder, reader, stages = self.finished()
         recipe, names, split = self.recipe, self.names, self.split
         perspective = recipe["labels"]["perspective"]
-        cpu = torch.device("cpu")
         quantisation.quantise(encoder)
 
         # Jigsaw's labels at its natural rate; the others at the rate of the sets that judge them, without Jigsaw's rows.
@@ -192,8 +196,9 @@ class Run:
         others = (natural == 0).astype(np.float64)
         weights = np.stack([natural if i < perspective else others for i in range(len(names))], axis=1)
         validation_ids = reader.ids(split.validation.text)
-        logits, _ = fit.outputs_of(encoder, validation_ids, cpu)
-        calibration.calibrate(logits, split.validation.labels, weights, recipe["calibration"]["slope_prior"]).fold_into(encoder.head)
+        # In float32 and one text at a time, as a release is run; its scores back to logits.
+        raw = onnx_export.scores(onnx_export.export(encoder, reader.tokens_max), validation_ids).astype(np.float64).clip(1e-9, 1 - 1e-7)
+        calibration.calibrate(np.log(raw / (1 - raw)), split.validation.labels, weights, recipe["calibration"]["slope_prior"]).fold_into(encoder.head)
         model = onnx_export.export(encoder, reader.tokens_max)
 
         scores = onnx_export.scores(model, validation_ids)
@@ -204,15 +209,16 @@ class Run:
             return [calibration.threshold_for_precision(x, y, w, precision.get(name, precision["other"])) for name, x, y, w in columns]
 
         review, block = thresholds("review_precision"), thresholds("block_precision")
+        block = [max(r, b, key=lambda t: t.score) for r, b in zip(review, block, strict=True)]
         scores = onnx_export.scores(model, reader.ids(split.test.text))
         at = [t.score for t in review]
         own = split.test.natural
         jigsaw = names[:perspective]
         held_back = split.test.labels[own][:, :perspective]
         metrics = {
-            "held_back_natural_rate": release.measure(held_back, scores[own][:, :perspective], at[:perspective], jigsaw)
+            "held_back_natural_rate": release.measure(held_back, split.test.judged[own], scores[own][:, :perspective], at[:perspective], jigsaw)
             | {"mean_roc_auc_interval": release.interval(held_back >= 0.5, scores[own][:, :perspective])},
-            "held_back_all_rows": release.measure(split.test.labels, scores, at, names),
+            "held_back_all_rows": release.measure(split.test.labels, split.test.judged, scores, at, names),
         }
         release.write(
             out / recipe["release"]["name"],

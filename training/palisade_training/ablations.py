@@ -31,8 +31,8 @@ def one(run: stages.Run, variant: str, arguments: argparse.Namespace, folder: Pa
     train = split.train
     if stage == 0:
         train = train.take(train.source == train.source[train.natural][0])
-    share = settings["rows_share"] if stage else 1.0
-    train = train.take(np.sort(np.random.default_rng(settings["seed"]).permutation(len(train))[: int(len(train) * share)]))
+    count = int(len(split.train) * settings["rows_share"])  # as many for all
+    train = train.take(np.sort(np.random.default_rng(settings["seed"]).permutation(len(train))[:count]))
     reader = run.reader(recipe["vocabulary"]["occurrences_min"], recipe["vocabulary"]["tokens_max"])
     torch.manual_seed(settings["seed"])
     config = json.loads((run.base / "config.json").read_text())
@@ -72,17 +72,20 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of what was measured, and train nothing")
     arguments = parser.parse_args()
     path = arguments.recipe.parent / "ablations.json"
-    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
+    kept = json.loads(path.read_text()) if path.is_file() else {"recipe": "", "found": {}}
+    found: dict[str, dict[str, float]] = kept["found"]
     if not arguments.table:
         torch.use_deterministic_algorithms(True)
         run = stages.Run(stages.read_recipe(arguments.recipe), arguments)
         folder = run.folder([*run.tables, "distillation", "ablations"])
+        if kept["recipe"] != folder.name:
+            found = {}
         for variant in VARIANTS:
             if variant not in found:
                 started = time.monotonic()
                 found[variant] = one(run, variant, arguments, folder)
                 print(f"{variant}: {time.monotonic() - started:.0f} s", flush=True)
-                path.write_text(json.dumps(found, indent=1) + "\n")
+                path.write_text(json.dumps({"recipe": folder.name, "found": found}, indent=1) + "\n")
     print(table(found))
 
 

@@ -173,21 +173,23 @@ overlap by 0.8, count once over all sets; the split is by a hash of the text.
 
 ## Measured: held-back rows
 
-Nothing was tuned on them. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there, THREAT above
+Nothing was trained, calibrated or given a threshold on them; they were looked at while the recipe was made. Of each label only the cells that people judged count. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there, THREAT above
 all, so their own figures say little. Thresholds are the lowest scores with the recipe's precision for "review" and for "block" on validation rows (precision and recall there in brackets), weighted to the natural rate
-for the first six; where no score reaches that precision with a tenth of the positives, the one with the highest F1.
+for the first six; where no score reaches that precision with a tenth of the positives, the one with the highest F1. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
+also on cells that word lists filled.
 
 {held_back_section(manifest)}
 
 ## Measured: other sets
 
-By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets whose licence forbids training are measured on, and only measured on; of those in the table above only held-back rows are.
+By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets whose licence forbids training are only measured on; of those in the table above only rows that training holds back are. The suite does not
+look for repeats between sets: some texts of one are also in another that was trained on (a few in a hundred), which flatters these figures a little.
 
 {development_section(development)}
 
 ## By identity group
 
-Templates with identity words (Borkan et al. 2019 for the measures); nothing like them was trained on.
+Templates with identity words (Borkan et al. 2019 for the measures). The templates were not trained on; training puts such words into other texts (`training/palisade_training/augmentation.py`).
 
 {groups_section(development)}
 

@@ -28,13 +28,14 @@ class Rows:
     labels: np.ndarray  # float32 [rows, labels]
     natural: np.ndarray  # bool [rows]: drawn at the natural base rate
     source: np.ndarray  # int [rows]: index into the recipe's sources
+    judged: np.ndarray  # bool [rows, labels]: people said so, not a word list
 
     def __len__(self) -> int:
         return len(self.text)
 
     def take(self, keep: np.ndarray) -> "Rows":
         index = np.flatnonzero(keep) if keep.dtype == bool else keep
-        return Rows([self.text[i] for i in index], self.labels[index], self.natural[index], self.source[index])
+        return Rows([self.text[i] for i in index], self.labels[index], self.natural[index], self.source[index], self.judged[index])
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Split:
     validation: Rows
     test: Rows
     repeats_dropped: list[int]  # a number a source
+    digests: list[str]  # SHA-256 of the files read, one a source
 
 
 def normalised(text: str) -> str:
@@ -84,11 +86,14 @@ def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] 
     labels: list[np.ndarray] = []
     source: list[int] = []
     natural: list[bool] = []
+    judged: list[np.ndarray] = []
+    digests: list[str] = []
     for number, s in enumerate(sources):
         path = (replaced or {}).get(s["name"]) or data_dir / s["file"]
         if not path.is_file():
             raise SystemExit(f"{path}: no such file; pass the folder that holds {s['file']} with --data, or another file with --source {s['name']}=FILE")
-        if s["name"] not in (replaced or {}) and (digest := file_sha256(path)) != s["sha256"]:
+        digests.append(digest := file_sha256(path))
+        if s["name"] not in (replaced or {}) and digest != s["sha256"]:
             raise SystemExit(f"{path}: SHA-256 is {digest}, but the recipe was written for {s['sha256']}; pass a file of your own with --source {s['name']}=FILE")
         records = table.read(path)
         marked = sum(r.get("sampling") == "natural_first10k" for r in records)
@@ -98,12 +103,13 @@ def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] 
                 if name in place:
                     row[place[name]] = value
             if t.strip():
+                judged.append(np.array([name in known for name in names]))
                 text.append(t)
                 labels.append(row)
                 source.append(number)
                 natural.append(s.get("natural", False) and (position < marked or not marked))
     kept, merged = without_repeats([normalised(t) for t in as_read(text, program)], np.stack(labels))
-    rows = Rows([text[i] for i in kept], merged, np.array(natural)[kept], np.array(source)[kept])
+    rows = Rows([text[i] for i in kept], merged, np.array(natural)[kept], np.array(source)[kept], np.stack(judged)[kept])
     dropped = np.bincount(source, minlength=len(sources)) - np.bincount(rows.source, minlength=len(sources))
 
     buckets = recipe["split"]["buckets"]
@@ -114,6 +120,7 @@ def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] 
         validation=rows.take(bucket == validation),
         test=rows.take(bucket == test),
         repeats_dropped=[int(d) for d in dropped],
+        digests=digests,
     )
 
 

@@ -21,7 +21,7 @@ def pretrain(encoder: Encoder, ids: list[list[int]], settings: dict, checkpoint:
     The state is kept at the end only: with ``checkpoint`` there, nothing is trained.
     """
     if checkpoint.is_file():
-        encoder.load_state_dict(torch.load(checkpoint, weights_only=True))
+        encoder.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device).train()

@@ -29,6 +29,8 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
 def interval(labels: np.ndarray, scores: np.ndarray) -> list[float]:
     """95 % interval of the mean ROC AUC: percentiles over resamples of the rows (Efron 1979). Resamples without a positive of some
     label are drawn again."""
+    if not labels.any(axis=0).all():
+        raise SystemExit("a label has no held-back positive at the natural rate, so there is nothing to measure it on")
     generator = np.random.default_rng(RESAMPLING_SEED)
     means = []
     while len(means) < RESAMPLES:
@@ -38,11 +40,11 @@ def interval(labels: np.ndarray, scores: np.ndarray) -> list[float]:
     return [round(float(np.quantile(means, q)), 4) for q in (0.025, 0.975)]
 
 
-def measure(labels: np.ndarray, scores: np.ndarray, thresholds: list[float], names: list[str]) -> dict:
-    """Measures a label over the rows where it is known; a share of one half is yes."""
+def measure(labels: np.ndarray, judged: np.ndarray, scores: np.ndarray, thresholds: list[float], names: list[str]) -> dict:
+    """Measures a label over the rows where people judged it; a share of one half is yes."""
     result: dict = {"rows": len(labels), "labels": {}}
     for i, name in enumerate(names):
-        known = ~np.isnan(labels[:, i])
+        known = ~np.isnan(labels[:, i]) & judged[:, i]
         y, x = labels[known, i] >= 0.5, scores[known, i]
         result["labels"][name] = {
             "rows": int(known.sum()),
@@ -113,7 +115,8 @@ def write(
         "student": {key: recipe["student"][key] for key in ("layers", "inner")},
         "data": [
             {
-                **{key: s[key] for key in ("name", "source", "licence", "sha256")},
+                **{key: s[key] for key in ("name", "source", "licence")},
+                "sha256": split.digests[i],
                 "rows_trained": trained[i],
                 "rows_validated": validated[i],
                 "rows_held_back": held_back[i],
@@ -138,7 +141,7 @@ def write(
     }
     _put(folder / "model.onnx", model)
     _put(folder / "tokenizer.json", tokenizer)
-    _put(folder / "release.json", (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    _put(folder / "release.json", (json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
     print(f"wrote {folder}: model {len(model) / 2**20:.1f} MiB, mean ROC AUC {metrics['held_back_natural_rate']['mean_roc_auc']}")
 
 

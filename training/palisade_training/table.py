@@ -6,7 +6,6 @@ gets the rows of the file as dictionaries and yields ``(text, {label: value})``;
 
 from __future__ import annotations
 
-import ast
 import csv
 import gzip
 import re
@@ -231,8 +230,3 @@ def add_word_list_labels(text: str, labels: dict[str, float]) -> dict[str, float
     if "SPAM" not in labels and not _MAYBE_SPAM.search(text):
         labels["SPAM"] = 0.0
     return labels
-
-
-def toxic_span_offsets(cell: str) -> list[int]:
-    """Character offsets of SemEval-2021's column ``spans``."""
-    return list(ast.literal_eval(cell)) if cell else []

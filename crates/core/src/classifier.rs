@@ -214,6 +214,9 @@ impl Classifier {
                     self.manifest.labels.len()
                 )));
             }
+            if !logits.iter().all(|logit| logit.is_finite()) {
+                return Err(unusable(format!("gives logits for {tokens} tokens that are no numbers")));
+            }
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Most spans for one text.
 pub const SPANS_MAX: usize = 32;
 /// Most words for one text.
-pub const WORDS_MAX: usize = 64;
+pub const WORDS_MAX: usize = 32;
 
 /// Why a release cannot be used. The message names the file and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -267,6 +267,9 @@ impl<'a> Reader<'a> {
         let attribute = node.and_then(|node| node.attributes.iter().find(|attribute| attribute.name == "epsilon"));
         let epsilon = attribute.map_or(1e-5, |attribute| attribute.float);
         self.node_but("LayerNormalization", name, &inputs, &[Wanted::Int("axis", -1)], "epsilon")?;
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            return Err(format!("node {name:?}: epsilon is {epsilon}, not a number above 0"));
+        }
         let first = *self.epsilon.get_or_insert(epsilon);
         if first.to_bits() != epsilon.to_bits() {
             return Err(format!("node {name:?} has the epsilon {epsilon}, the first one {first}"));

@@ -222,10 +222,9 @@ impl<'a> Found<'a> {
             self.columns.cluster.map_or_else(|| self.rows.len().to_string(), |place| cell(place).to_owned());
         let clusters = u32::try_from(self.clusters.len())?;
         let cluster = *self.clusters.entry(cluster_name).or_insert(clusters);
-        let dialect =
-            self.columns.dialect.zip(measurement.dialect.as_ref()).and_then(|(place, dialect)| {
-                cell(place).trim().parse().ok().map(|number: f64| number >= dialect.at_least)
-            });
+        let dialect = self.columns.dialect.zip(measurement.dialect.as_ref()).and_then(|(place, dialect)| {
+            cell(place).trim().parse().ok().filter(|n: &f64| n.is_finite()).map(|n| n >= dialect.at_least)
+        });
         let mut text = cell(self.columns.text).to_owned();
         text.truncate(text.floor_char_boundary(self.text_bytes_kept));
         let row = Row {
@@ -287,7 +286,7 @@ fn vote(score: &Score, cell: &str) -> Result<Option<f64>> {
         (Some(_), _) => Ok(None),
         _ if score.at_least.is_some() => {
             match cell.trim() {
-                "" | "nan" => Ok(None),
+                "" | "nan" | "NaN" => Ok(None),
                 number => Ok(Some(number.parse().with_context(|| {
                     format!("the column {:?} holds {}, which is no number", score.column, held(cell))
                 })?)),
