@@ -137,6 +137,10 @@ impl Unplanned {
 impl Classifier {
     /// Checks the files against the manifest and makes a classifier of them: with the encoder engine where the release
     /// fits it, else with tract.
+    #[cfg_attr(
+        not(feature = "tract"),
+        expect(clippy::needless_return, reason = "with tract, the encoder's match is not the last expression")
+    )]
     pub fn from_release(files: &ReleaseFiles<'_>) -> Result<Self, ReleaseError> {
         let manifest = files.verify()?;
         #[cfg(feature = "encoder")]

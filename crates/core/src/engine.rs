@@ -44,6 +44,10 @@ impl Engine {
     }
 
     /// Encodes one text, reading at most as much of it as the limits say. Errors hold nothing of it.
+    #[cfg_attr(
+        not(feature = "tract"),
+        expect(clippy::unnecessary_wraps, reason = "the encoder engine reads every text")
+    )]
     pub(crate) fn encode(&self, text: &str, limits: &Limits) -> Result<Tokens, String> {
         let read = cut(text, limits.text_bytes_max);
         let mut tokens = match self {
