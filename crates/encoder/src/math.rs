@@ -32,7 +32,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
-/// The error function, with an absolute error below 5e-7: formula 7.1.26 of Abramowitz and Stegun (1964), whose own
+/// The error function, with an absolute error below 6e-7: formula 7.1.26 of Abramowitz and Stegun (1964), whose own
 /// error is 1.5e-7.
 #[inline]
 pub(crate) fn erf(x: f32) -> f32 {
@@ -143,7 +143,7 @@ mod tests {
         for i in -70_000..70_000_i32 {
             let x = f64::from(i) as f32 / 10_000.0;
             let error = (f64::from(erf(x)) - libm::erf(f64::from(x))).abs();
-            assert!(error <= 5e-7, "{x}: {error}");
+            assert!(error <= 6e-7, "{x}: {error}");
         }
     }
 
