@@ -185,7 +185,7 @@ def test_feedback_may_be_turned_off(start):
             },
         ),
         ({"comment": {"text": INSULT}}, "Missing requested_attributes", {"errorType": "NO_REQUESTED_ATTRIBUTES"}),
-        (comment(attributes={"SPAM": {}}), "Unknown requested attribute: SPAM", None),
+        (comment(attributes={"SPOILER": {}}), "Unknown requested attribute: SPOILER", None),
         (comment(attributes={"toxicity": {}}), "Unknown requested attribute: toxicity", None),
         (
             comment(attributes={"TOXICITY": {"scoreType": "PERCENTILE"}}),

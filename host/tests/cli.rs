@@ -266,7 +266,7 @@ fn words_have_effects_when_asked_for() {
 #[test]
 fn wrong_arguments_are_refused_with_what_to_do() {
     fails(&["classify", "-", "text"], &["`-` stands for standard input and goes alone"]);
-    fails(&["classify", "--labels", "SPAM", "text"], &["no label \"SPAM\"", "it has TOXICITY, SEVERE_TOXICITY"]);
+    fails(&["classify", "--labels", "SPOILER", "text"], &["no label \"SPOILER\"", "it has TOXICITY, SEVERE_TOXICITY"]);
     fails(&["classify", "--labels", "THREAT,THREAT", "text"], &["label \"THREAT\" is asked for twice"]);
     fails(&["classify"], &["required", "Usage: palisade classify"]);
     fails(&["classify", "--workers", "3000000000", "text"], &["3000000000 is not in 1..=256"]);
