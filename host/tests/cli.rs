@@ -135,7 +135,7 @@ fn classify_prints_a_row_a_text_and_the_release() {
     assert_eq!(lines.len(), 5, "{}", ended.stdout);
     assert!(lines[2].ends_with("You are an idiot.") && lines[2].contains('*'));
     assert!(lines[3].ends_with("Thank you!") && !lines[3].contains('*'));
-    assert!(lines[4].contains("release english-toxicity 0.1.0 ("));
+    assert!(lines[4].contains("release english-toxicity 0.2.0 ("));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn eval_measures_a_labelled_file() {
         changed
     };
     fails(&arguments, &["no column \"insult\"", "text, toxic, INSULT, kind"]);
-    fails(&with_column("toxic=SPAM"), &["no label \"SPAM\""]);
+    fails(&with_column("toxic=SPOILER"), &["no label \"SPOILER\""]);
     fails(&with_column("toxic"), &["no label \"TOXIC\"", "--label-columns toxic=LABEL"]);
     let arguments = with_column("toxic=TOXICITY,INSULT");
     fails(&arguments, &["labelled.csv, line 6", "\"maybe\""]);
@@ -474,8 +474,7 @@ fn a_suite_that_cannot_be_measured_says_what_to_change() {
 fn the_functional_suite_runs() {
     let ended = palisade(&["eval", "--suite", "functional", "--sample", "60", "--resamples", "20"]);
     assert_eq!(ended.status, 0, "{}", ended.stderr);
-    for part in ["on the suite functional", "SEXUALLY_EXPLICIT", "function ", "expected ", "hateful by group", "trick "]
-    {
+    for part in ["on the suite functional", "sexual ", "function ", "expected ", "hateful by group", "trick "] {
         assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
     }
 }

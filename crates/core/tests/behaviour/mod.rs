@@ -704,7 +704,10 @@ fn a_tokenizer_that_cannot_serve_the_model_is_refused() {
 fn another_number_of_labels_than_logits_is_refused() {
     let logits = FILES.manifest["labels"].as_array().unwrap().len();
     let mut more = FILES.clone();
-    more.manifest["labels"].as_array_mut().unwrap().push(serde_json::json!({"name": "NO_SUCH_LABEL", "threshold": 0.5}));
+    more.manifest["labels"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({"name": "NO_SUCH_LABEL", "threshold": 0.5}));
     refused(&more, &[&format!("model.onnx: gives {logits} logits, but the manifest names {} labels", logits + 1)]);
     let mut fewer = FILES.clone();
     fewer.manifest["labels"].as_array_mut().unwrap().pop();
