@@ -10,7 +10,7 @@ from openai.types.moderation import Categories
 
 from serving import FRIENDLY, INSULT, KEY, MARKER, OPENAI_QUOTA_KEY, QUOTA, THREAT, WRONG_KEY
 
-COVERED = {"harassment", "harassment/threatening", "hate"}
+COVERED = {"harassment", "harassment/threatening", "hate", "sexual"}
 ALL = {field.alias or name for name, field in Categories.model_fields.items()}
 MODELS = ["omni-moderation-latest", "omni-moderation-2024-09-26", "text-moderation-latest", "text-moderation-stable"]
 
