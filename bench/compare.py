@@ -272,7 +272,7 @@ def report(result: dict[str, Any]) -> str:
         for row in rows
     ]
     return f"""\
-One text, one thread, float32. Medians in milliseconds of {plan["rounds"]} interleaved rounds; ratios (lowest to highest round).
+One text, one thread; ours reads activations in 7 bits, the peers in float32. Medians in milliseconds of {plan["rounds"]} interleaved rounds; ratios (lowest to highest round).
 palisade: tokenisation, the model and the call of the component. The peers: the model's execution only, on ready ids.
 {place["system"]}, {place["processor"]}{load}
 
