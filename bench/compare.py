@@ -223,7 +223,6 @@ def versions(about: dict[str, Any]) -> dict[str, str]:
     return {
         OURS: about[OURS]["version"],
         "release": f"{release['name']} {release['version']} ({release['digest'][:12]})",
-        "tract": locked["tract-onnx"],
         "wasmtime": locked["wasmtime"],
         NATIVE: f"{about[NATIVE]['version']} ({about[NATIVE]['runtime']})",
         WEB: f"{about[WEB]['version']} ({about[WEB]['runtime']})",
