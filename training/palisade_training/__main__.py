@@ -1,4 +1,4 @@
-"""``python -m palisade_training``: from the labelled files to a release folder, in stages that are kept: teacher, student, release."""
+"""``python -m palisade_training``: from the labelled files to a release folder, in stages that are kept: adapted, teacher, student, release."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import hashlib
 import json
 import tomllib
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from . import augmentation, calibration, data, development, fit, onnx_export, quantisation, release, vocabulary
-from .encoder import Encoder, from_base, from_teacher
+from . import augmentation, calibration, data, development, fit, masked, onnx_export, quantisation, release, vocabulary, words
+from .encoder import Encoder, from_base, part_of, with_head
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -55,6 +55,8 @@ class Reader:
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         tokenizer = Tokenizer.from_str(self.tokenizer_json)
+        tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
+        tokenizer.no_padding()
         tokenizer.enable_truncation(self.tokens_max)
         return [encoding.ids for encoding in tokenizer.encode_batch(data.as_read(texts, self.program))]
 
@@ -68,12 +70,12 @@ class Run:
         self.work: Path = arguments.work
         self.program: Path | None = arguments.normalise
         replaced = dict(pair.split("=", 1) for pair in arguments.source)
-        self.split = data.load(recipe, arguments.data, self.program, {name: Path(path) for name, path in replaced.items()})
+        self.split = data.load(recipe, arguments.data, {name: Path(path) for name, path in replaced.items()})
         split = self.split
         print(f"{len(split.train)} texts to train, {len(split.validation)} to validate, {len(split.test)} held back", flush=True)
         self.base = base_folder(recipe, self.work)
         self.shares = augmentation.Shares(**recipe["augmentation"])
-        self.tables = ["base", "labels", "split", "vocabulary", "augmentation", "teacher", "data"]
+        self.tables = ["base", "labels", "split", "vocabulary", "augmentation", "masked", "teacher", "data"]
 
     def folder(self, tables: list[str]) -> Path:
         """A folder for what is made of these tables: a changed recipe starts afresh instead of resuming another one's checkpoint."""
@@ -93,100 +95,80 @@ class Run:
         print(f"{len(rows)} of the base's word pieces kept", flush=True)
         return Reader(tokenizer_json, rows, tokens_max, self.program)
 
-    def epoch_texts(self, seed: int, number: int) -> tuple[list[str], np.ndarray]:
-        return augmentation.epoch_texts(self.split.train, self.names, self.shares, [seed, number])
+    def epoch(self, shares: augmentation.Shares, seed: int, number: int) -> augmentation.Changed:
+        return augmentation.epoch(self.split.train, self.names, shares, [seed, number])
 
-    def teacher(self) -> tuple[Encoder, Reader, dict]:
+    def adapted(self) -> tuple[Encoder, dict]:
+        """The whole base, after masked-language pre-training on the training texts as they are written."""
+        settings = self.recipe["masked"]
+        tokenizer = (self.base / "tokenizer.json").read_text()
+        vocabulary_size = len(json.loads(tokenizer)["model"]["vocab"])
+        encoder = from_base(self.base, np.arange(vocabulary_size), self.recipe["vocabulary"]["tokens_max"], settings["dropout"])
+        reader = Reader(tokenizer, np.arange(vocabulary_size), settings["tokens_max"], None)
+        checkpoint = self.folder(["base", "split", "masked", "data"]) / "adapted.pt"
+        print(f"masked-language pre-training: {checkpoint}", flush=True)
+        history = masked.pretrain(encoder, reader.ids(self.split.train.text), settings, checkpoint)
+        return encoder, history
+
+    def teacher(self) -> tuple[Encoder, Reader, dict[str, dict]]:
         settings = self.recipe["teacher"]
+        base, history = self.adapted()
         reader = self.reader(self.recipe["vocabulary"]["occurrences_min"], self.recipe["vocabulary"]["tokens_max"])
         torch.manual_seed(settings["seed"])
-        encoder = from_base(
-            self.base,
-            json.loads((self.base / "config.json").read_text()),
-            reader.base_rows,
-            positions=reader.tokens_max,
-            layers=settings["layers"],
-            labels=len(self.names),
-            dropout=settings["dropout"],
-        )
+        encoder = with_head(part_of(base, list(range(settings["layers"])), None, reader.base_rows, reader.tokens_max), len(self.names))
+        encoder.dropout = settings["dropout"]
 
         def epoch(number: int) -> fit.Epoch:
-            texts, labels = self.epoch_texts(settings["seed"], number)
-            return fit.Epoch(reader.ids(texts), labels)
+            changed = self.epoch(self.shares, settings["seed"], number)
+            return fit.Epoch(reader.ids(changed.text), changed.labels)
 
         validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
         checkpoint = self.folder(self.tables) / "teacher.pt"
         print(f"teacher: {checkpoint}", flush=True)
-        history = fit.fit(encoder, epoch, len(self.split.train), validation, self.names, settings, checkpoint)
-        return encoder, reader, history
-
+        taught = fit.fit(encoder, epoch, len(self.split.train), validation, self.names, settings, checkpoint)
+        return encoder, reader, {"masked": history, "teacher": taught}
 
     def student(self) -> tuple[Encoder, Reader, dict[str, dict]]:
-        """A smaller network that learns from the teacher's word on texts that neither has seen in this form, and from the labels."""
-        teacher, teachers_reader, history = self.teacher()
-        settings = self.recipe["student"]
-        seed, share = (self.recipe["distillation"][key] for key in ("seed", "rows_share"))
-        count = int(share * len(self.split.train))
+        """A smaller network that learns from the teacher's word on texts that neither has seen in this form, and from the labels.
+
+        Where a text is misspelt, the teacher reads it as it was before.
+        """
+        teacher, teachers_reader, stages = self.teacher()
+        settings = self.recipe["distillation"]
+        of = self.recipe["student"]
+        count = int(settings["rows_share"] * len(self.split.train))
         tokens_max = self.recipe["release"]["tokens_max"]
-        reader = self.reader(settings["occurrences_min"], tokens_max)
+        reader = self.reader(of["occurrences_min"], tokens_max)
         row_of = {base: row for row, base in enumerate(teachers_reader.base_rows)}
         rows = np.array([row_of[base] for base in reader.base_rows])
-        encoder = from_teacher(teacher, settings["layers"], settings["inner"], rows, tokens_max)
-        teachers_folder = self.folder(self.tables)
+        encoder = part_of(teacher, of["layers"], of["inner"], rows, tokens_max)
+        shares = augmentation.Shares(**(self.recipe["augmentation"] | settings["augmentation"]))
+        taught_folder = self.folder([*self.tables, "distillation"])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
         def epoch(number: int) -> fit.Epoch:
-            texts, labels = self.epoch_texts(seed, number)
-            drawn = np.sort(np.random.default_rng([seed, number, 1]).permutation(len(texts))[:count])
-            texts, labels = [texts[i] for i in drawn], labels[drawn]
-            kept = teachers_folder / f"taught-{seed}-{share}-{number}.npz"
+            changed = self.epoch(shares, settings["seed"], number)
+            drawn = np.sort(np.random.default_rng([settings["seed"], number, 1]).permutation(len(changed.text))[:count])
+            kept = taught_folder / f"taught-{number}.npz"
             if not kept.is_file():
                 print(f"the teacher reads epoch {number + 1}", flush=True)
                 short = self.recipe["teacher"]["tokens_max"]
-                ids = [i if len(i) <= short else i[: short - 1] + [i[-1]] for i in teachers_reader.ids(texts)]
+                ids = [i if len(i) <= short else i[: short - 1] + [i[-1]] for i in teachers_reader.ids([changed.spelt[i] for i in drawn])]
                 logits, pooled = fit.outputs_of(teacher, ids, device)
                 part = kept.with_suffix(".part.npz")
                 np.savez(part, logits=logits, pooled=pooled)
                 part.rename(kept)
             taught = np.load(kept)
-            return fit.Epoch(reader.ids(texts), labels, taught["logits"], taught["pooled"])
+            return fit.Epoch(reader.ids([changed.text[i] for i in drawn]), changed.labels[drawn], taught["logits"], taught["pooled"])
 
         validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
         checkpoint = self.folder([*self.tables, "distillation", "student"]) / "student.pt"
         print(f"student: {checkpoint}", flush=True)
-        taught = fit.fit(encoder, epoch, count, validation, self.names, self.recipe["distillation"] | settings, checkpoint)
-        return encoder, reader, {"teacher": history, "student": taught}
-
-    def finished(self) -> tuple[Encoder, Reader, dict[str, dict]]:
-        """The student after a last pass on labels alone, in which texts of hate sets that are no hate count as not toxic.
-
-        Hate sets call hate toxic and say nothing of the rest: a network that hears only that takes a group's name for toxicity.
-        """
-        encoder, reader, stages = self.student()
-        settings = self.recipe["finish"]
-        count = int(settings["rows_share"] * len(self.split.train))
-        rows = self.split.train
-        toxicity, hate = self.names.index("TOXICITY"), self.names.index("HATE")
-        sources = [s["name"] for s in self.recipe["data"]["sources"]]
-        calm = np.isin(rows.source, [sources.index(name) for name in settings["harmless_where_not_hate"]])
-        labels = rows.labels.copy()
-        labels[calm & np.isnan(labels[:, toxicity]) & (labels[:, hate] == 0), toxicity] = 0.0
-        rows = replace(rows, labels=labels)
-        shares = augmentation.Shares(**(self.recipe["augmentation"] | settings["augmentation"]))
-
-        def epoch(number: int) -> fit.Epoch:
-            texts, changed = augmentation.epoch_texts(rows, self.names, shares, [settings["seed"], number])
-            drawn = np.sort(np.random.default_rng([settings["seed"], number, 1]).permutation(len(texts))[:count])
-            return fit.Epoch(reader.ids([texts[i] for i in drawn]), changed[drawn])
-
-        validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
-        checkpoint = self.folder([*self.tables, "distillation", "student", "finish"]) / "finished.pt"
-        print(f"finish: {checkpoint}", flush=True)
-        stages["finish"] = fit.fit(encoder, epoch, count, validation, self.names, settings, checkpoint)
+        stages["student"] = fit.fit(encoder, epoch, count, validation, self.names, settings | of, checkpoint)
         return encoder, reader, stages
 
     def release(self, out: Path) -> None:
-        encoder, reader, stages = self.finished()
+        encoder, reader, stages = self.student()
         recipe, names, split = self.recipe, self.names, self.split
         perspective = recipe["labels"]["perspective"]
         quantisation.quantise(encoder)
@@ -231,7 +213,7 @@ class Run:
             stages=stages,
             metrics=metrics,
         )
-        folder = self.folder([*self.tables, "distillation", "student", "finish"])
+        folder = self.folder([*self.tables, "distillation", "student"])
         release.write_held_back(folder / "held-back.csv", split.test, names, recipe["data"]["sources"])
         print(f"held-back rows for `palisade eval`: {folder / 'held-back.csv'}")
 
@@ -261,19 +243,23 @@ def parser(**options: str | None) -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser(prog="palisade_training", description=__doc__)
-    options.add_argument("stage", nargs="?", choices=("teacher", "student", "look", "release"), default="release", help="how far to go (default: all the way)")
-    options.add_argument("--of", choices=("teacher", "student", "release"), default="release", help="what `look` looks at")
+    options.add_argument("stage", nargs="?", choices=("words", "adapted", "teacher", "student", "look", "release"), default="release", help="how far to go (default: all the way)")
+    options.add_argument("--of", choices=("teacher", "student"), default="student", help="what `look` looks at")
     options.add_argument("--out", type=Path, default=HERE.parent / "models", help="the release is written to OUT/<name>")
     arguments = options.parse_args()
-    torch.use_deterministic_algorithms(True)
+    fit.deterministic()
     run = Run(read_recipe(arguments.recipe), arguments)
     match arguments.stage:
+        case "words":
+            words.write(run.split.train.text, (run.base / "tokenizer.json").read_text(), HERE.parent / "crates" / "core" / "words.txt")
+        case "adapted":
+            run.adapted()
         case "teacher":
             run.teacher()
         case "student":
             run.student()
         case "look":
-            encoder, reader, _ = {"teacher": run.teacher, "student": run.student, "release": run.finished}[arguments.of]()
+            encoder, reader, _ = {"teacher": run.teacher, "student": run.student}[arguments.of]()
             for name, value in run.look(encoder, reader, arguments.data).items():
                 print(f"{name:40} {value:.4f}")
         case _:

@@ -1,8 +1,7 @@
 """``python -m palisade_training.ablations``: what each step of a recipe brings, on a network and a share of the rows small enough to try
 them all in one sitting. Writes ``ablations.json`` beside the recipe; ``--table`` prints it.
 
-Each variant is the one before with one thing more, trained with the recipe's settings from the base's first layers: so differences, not
-heights, are what the table tells.
+Each variant is the one before with one thing more, trained with the recipe's settings: so differences, not heights, are what the table tells.
 """
 
 from __future__ import annotations
@@ -16,45 +15,61 @@ import numpy as np
 import torch
 
 from . import __main__ as stages
-from . import augmentation, data, fit, masked, quantisation
-from .encoder import from_base
+from . import augmentation, fit, quantisation
+from .encoder import Encoder, from_base, part_of, with_head
 
-VARIANTS = ["jigsaw alone", "+ all sets", "+ normalisation", "+ augmentation", "+ masked-language pre-training", "+ distillation", "+ int8"]
+VARIANTS = ["jigsaw alone", "+ all sets", "+ word-list labels", "+ normalisation", "+ augmentation", "+ masked-language pre-training", "+ distillation", "+ int8"]
 
 
 def one(run: stages.Run, variant: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Trains a variant and looks at it."""
     stage = VARIANTS.index(variant)
-    settings = run.recipe["teacher"] | run.recipe["ablations"]
+
+    def has(step: str) -> bool:
+        return stage >= VARIANTS.index(step)
+
     recipe, names, split = run.recipe, run.names, run.split
-    run.program = arguments.normalise if stage >= VARIANTS.index("+ normalisation") else None
+    settings = recipe["teacher"] | recipe["ablations"]
+    run.program = arguments.normalise if has("+ normalisation") else None
     train = split.train
-    if stage == 0:
+    if not has("+ all sets"):
         train = train.take(train.source == train.source[train.natural][0])
     count = int(len(split.train) * settings["rows_share"])  # as many for all
     train = train.take(np.sort(np.random.default_rng(settings["seed"]).permutation(len(train))[:count]))
+    known = train.labels if has("+ word-list labels") else np.where(train.judged, train.labels, np.nan).astype(np.float32)
+    train = augmentation.Rows(train.text, known, train.natural, train.source, train.judged)
+    validation_labels = np.where(split.validation.judged, split.validation.labels, np.nan)
+
+    def begin(positions: int, rows: np.ndarray) -> Encoder:
+        if has("+ distillation"):
+            # As the student begins: with layers of the teacher.
+            teacher, reader, _ = run.teacher()
+            row_of = {base: row for row, base in enumerate(reader.base_rows)}
+            return part_of(teacher, settings["layers"], None, np.array([row_of[base] for base in rows]), positions)
+        base = run.adapted()[0] if has("+ masked-language pre-training") else from_base(run.base, np.arange(int(rows.max()) + 1), positions, settings["dropout"])
+        torch.manual_seed(settings["seed"])
+        return with_head(part_of(base, settings["layers"], None, rows, positions), len(names))
+
     reader = run.reader(recipe["vocabulary"]["occurrences_min"], recipe["vocabulary"]["tokens_max"])
-    torch.manual_seed(settings["seed"])
-    config = json.loads((run.base / "config.json").read_text())
-    encoder = from_base(run.base, config, reader.base_rows, reader.tokens_max, settings["layers"], len(names), settings["dropout"])
-    if stage >= VARIANTS.index("+ masked-language pre-training"):
-        masked.pretrain(encoder, reader.ids(train.text), settings, folder / "masked.pt")
-    teacher = run.teacher()[:2] if stage >= VARIANTS.index("+ distillation") else None
+    encoder = begin(reader.tokens_max, reader.base_rows)
+    shares = augmentation.Shares(**recipe["augmentation"])
 
     def epoch(number: int) -> fit.Epoch:
-        texts, labels = train.text, train.labels
-        if stage >= VARIANTS.index("+ augmentation"):
-            texts, labels = augmentation.epoch_texts(train, names, run.shares, [settings["seed"], number])
-        if teacher is None:
-            return fit.Epoch(reader.ids(texts), labels)
+        if not has("+ augmentation"):
+            return fit.Epoch(reader.ids(train.text), train.labels)
+        changed = augmentation.epoch(train, names, shares, [settings["seed"], number])
+        ids = reader.ids(changed.text)
+        if not has("+ distillation"):
+            return fit.Epoch(ids, changed.labels)
+        teacher, teachers_reader, _ = run.teacher()
         short = settings["tokens_max"]
-        ids = [i if len(i) <= short else i[: short - 1] + [i[-1]] for i in teacher[1].ids(texts)]
-        return fit.Epoch(reader.ids(texts), labels, *fit.outputs_of(teacher[0], ids, torch.device("cpu")))
+        spelt = [i if len(i) <= short else i[: short - 1] + [i[-1]] for i in teachers_reader.ids(changed.spelt)]
+        return fit.Epoch(ids, changed.labels, *fit.outputs_of(teacher, spelt, torch.device("cpu")))
 
-    validation = (reader.ids(split.validation.text), split.validation.labels)
+    validation = (reader.ids(split.validation.text), validation_labels)
     soft = {key: recipe["distillation"][key] for key in ("soft_share", "pooled_share")}
     fit.fit(encoder, epoch, len(train), validation, names, settings | soft, folder / f"{min(stage, VARIANTS.index('+ distillation'))}.pt")
-    if variant == "+ int8":
+    if has("+ int8"):
         quantisation.quantise(encoder)
     return run.look(encoder, reader, arguments.data)
 
@@ -75,7 +90,7 @@ def main() -> None:
     kept = json.loads(path.read_text()) if path.is_file() else {"recipe": "", "found": {}}
     found: dict[str, dict[str, float]] = kept["found"]
     if not arguments.table:
-        torch.use_deterministic_algorithms(True)
+        fit.deterministic()
         run = stages.Run(stages.read_recipe(arguments.recipe), arguments)
         folder = run.folder([*run.tables, "distillation", "ablations"])
         if kept["recipe"] != folder.name:

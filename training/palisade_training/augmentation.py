@@ -108,8 +108,16 @@ def insert_identity(text: str, generator: np.random.Generator) -> str:
     return f"{before}{_pick(generator, ADJECTIVES)} {text[at:]}"
 
 
-def epoch_texts(rows: Rows, names: list[str], shares: Shares, seed: list[int]) -> tuple[list[str], np.ndarray]:
-    """The rows as one epoch sees them: texts [rows] and labels [rows, labels]."""
+@dataclass(frozen=True)
+class Changed:
+    """The rows as one epoch sees them."""
+
+    text: list[str]
+    spelt: list[str]  # the same before they were misspelt
+    labels: np.ndarray  # float32 [rows, labels]
+
+
+def epoch(rows: Rows, names: list[str], shares: Shares, seed: list[int]) -> Changed:
     generator = np.random.default_rng(seed)
     labels = rows.labels.copy()
     text = list(rows.text)
@@ -131,6 +139,7 @@ def epoch_texts(rows: Rows, names: list[str], shares: Shares, seed: list[int]) -
             text[i] = inserted
             if not harmless:
                 labels[i, [hate, attack]] = np.nan  # an insult that now names a group may have become hate
-        if draw[0] < shares.spelling:
-            text[i] = spelling(text[i], generator)
-    return text, labels
+    spelt = list(text)
+    for i in np.flatnonzero(kind_draws[:, 0] < shares.spelling):
+        text[i] = spelling(text[i], generator)
+    return Changed(text, spelt, labels)

@@ -142,8 +142,8 @@ def card(manifest: dict, metrics: dict) -> str:
 
 {manifest['description']}. It reads English, at most {manifest['tokens_max']} tokens of a text (longer ones are read up to there, and flagged). Licence: {manifest['licence']}.
 
-**Made of** {base['model']} ({base['licence']}, from the package {base['package']} {base['version']}): all its six layers learn the task as a teacher, and the release is a
-student of {len(student['layers'])} of them (feed-forward width {student['inner']}) that learns from the teacher and from the labels, and last once more from the labels, where texts of hate sets that are no hate count as not toxic. Mean pooling and a linear head; the vocabulary is cut to what the
+**Made of** {base['model']} ({base['licence']}, from the package {base['package']} {base['version']}): all its six layers go on with masked-language
+training on the texts, then learn the task as a teacher, and the release is a student of {len(student['layers'])} of them (feed-forward width {student['inner']}) that learns from the teacher and from the labels. Mean pooling and a linear head; the vocabulary is cut to what the
 training texts use; matrices and word embeddings are int8 with a scale a column or row. Texts are normalised first (`{manifest['normalisation']}`, `crates/core/src/normalise.rs`).
 
 **Trained** by `{training['recipe']}` on {training['machine']} ({stages}; other work ran on the machine at times).
@@ -162,6 +162,7 @@ child abuse (nothing here was trained for it); long documents.
 TOXICITY, SEVERE_TOXICITY, INSULT, PROFANITY, THREAT and IDENTITY_ATTACK mean what they mean in Perspective's set. HATE is an attack on people for a protected attribute, as many sets of different
 guidelines have it. SEXUALLY_EXPLICIT is learnt from the few human labels of ConvAbuse and from word lists (a clear wording is yes, none of a broad list's words is no, all between is unknown): it knows
 explicit wording better than innuendo. SPAM is learnt from one rule of Reddit communities against advertising, with texts without any commercial word as counter-examples.
+In sets that judge nothing but hate, a text that is hate counts as toxic, and one that is not, and has no word of a broad list, as not toxic.
 Left out, because no allowed set supports them: self-harm, violence without a threat, misinformation, personal data.
 
 ## Data
@@ -182,8 +183,8 @@ also on cells that word lists filled.
 
 ## Measured: other sets
 
-By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets whose licence forbids training are only measured on; of those in the table above only rows that training holds back are. The suite does not
-look for repeats between sets: some texts of one are also in another that was trained on (a few in a hundred), which flatters these figures a little.
+By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets whose licence forbids training are only measured on; of those in the table above only rows that training holds back are. Texts that
+are also in a set that was trained on are left out.
 
 {development_section(development)}
 

@@ -15,6 +15,8 @@ import numpy as np
 from . import table
 
 _NOT_WORD = re.compile(r"[\W_]+")
+_APOSTROPHE = re.compile("['’`]")
+_PUNCTUATION = re.compile(r"[\x00-/:-@\[-`{-\xbf\u2000-\u200a\u2010-\u206f\s]+")
 _SHINGLE_WORDS = 3
 _PERMUTATIONS, _BAND = 24, 3
 _NEAR_REPEAT_JACCARD = 0.8
@@ -52,6 +54,11 @@ def normalised(text: str) -> str:
     return _NOT_WORD.sub(" ", text.lower()).strip() or text
 
 
+def repeat_key(text: str) -> str:
+    """The form in which a text repeats another one: as `normalised`, but emoji count, and apostrophes do not."""
+    return _PUNCTUATION.sub(" ", _APOSTROPHE.sub("", text.lower())).strip() or text
+
+
 def bucket_of(text: str, buckets: int) -> int:
     digest = hashlib.sha256(normalised(text).encode()).digest()
     return int.from_bytes(digest[:8], "big") % buckets
@@ -70,7 +77,7 @@ def as_read(texts: list[str], program: Path | None) -> list[str]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] | None = None) -> Split:
+def load(recipe: dict, data_dir: Path, replaced: dict[str, Path] | None = None) -> Split:
     """Reads all sets, drops repeats over all of them, and splits by bucket.
 
     Of repeated texts the first stays (sets in the recipe's order), with what the others know beside it. ``replaced`` gives another file
@@ -86,7 +93,6 @@ def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] 
     labels: list[np.ndarray] = []
     source: list[int] = []
     natural: list[bool] = []
-    judged: list[np.ndarray] = []
     digests: list[str] = []
     for number, s in enumerate(sources):
         path = (replaced or {}).get(s["name"]) or data_dir / s["file"]
@@ -99,17 +105,22 @@ def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] 
         marked = sum(r.get("sampling") == "natural_first10k" for r in records)
         for position, (t, known) in enumerate(table.LOADERS[s["loader"]](records)):
             row = np.full(len(names), np.nan, dtype=np.float32)
-            for name, value in table.add_word_list_labels(t, known).items():
+            for name, value in known.items():
                 if name in place:
                     row[place[name]] = value
             if t.strip():
-                judged.append(np.array([name in known for name in names]))
                 text.append(t)
                 labels.append(row)
                 source.append(number)
                 natural.append(s.get("natural", False) and (position < marked or not marked))
-    kept, merged = without_repeats([normalised(t) for t in as_read(text, program)], np.stack(labels))
-    rows = Rows([text[i] for i in kept], merged, np.array(natural)[kept], np.array(source)[kept], np.stack(judged)[kept])
+    kept, merged = without_repeats([repeat_key(t) for t in text], np.stack(labels))
+    judged = ~np.isnan(merged)
+    for row, i in zip(merged, kept, strict=True):
+        known = {name: float(value) for name, value in zip(names, row, strict=True) if not np.isnan(value)}
+        for name, value in table.word_list_labels(text[i], known, sources[source[i]].get("hate_only", False)).items():
+            if name in place:
+                row[place[name]] = value
+    rows = Rows([text[i] for i in kept], merged, np.array(natural)[kept], np.array(source)[kept], judged)
     dropped = np.bincount(source, minlength=len(sources)) - np.bincount(rows.source, minlength=len(sources))
 
     buckets = recipe["split"]["buckets"]
@@ -127,7 +138,7 @@ def load(recipe: dict, data_dir: Path, program: Path, replaced: dict[str, Path] 
 def without_repeats(keys: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the texts that stay, and their labels, with what their repeats know where they know nothing.
 
-    ``keys`` are the normalised forms of the texts, with emoji in words. A repeat is a text with the same key, or one whose word triples overlap by a Jaccard index of at least 0.8 (found
+    ``keys`` are the texts' `repeat_key`. A repeat is a text with the same key, or one whose word triples overlap by a Jaccard index of at least 0.8 (found
     by MinHash with banding: Broder 1997).
     """
     first: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,15 +73,16 @@ class Encoder(nn.Module):
         return hidden
 
 
-def from_teacher(teacher: Encoder, layers: list[int], inner: int, rows: np.ndarray, positions: int) -> Encoder:
-    """A smaller encoder that begins as parts of the teacher: the chosen layers, in each the ``inner`` feed-forward units with the
-    largest weights (product of the norms of what goes in and out), the chosen rows of the word embeddings, the first positions."""
-    student = copy.deepcopy(teacher)
-    student.layers = nn.ModuleList(copy.deepcopy(teacher.layers[i]) for i in layers)
+def part_of(whole: Encoder, layers: list[int], inner: int | None, rows: np.ndarray, positions: int) -> Encoder:
+    """A smaller encoder that begins as parts of another one: the chosen layers, in each the ``inner`` feed-forward units with the
+    largest weights (product of the norms of what goes in and out; None: all), the chosen rows of the word embeddings, the first
+    positions."""
+    part = copy.deepcopy(whole)
+    part.layers = nn.ModuleList(copy.deepcopy(whole.layers[i]) for i in layers)
     with torch.no_grad():
-        student.word = nn.Embedding.from_pretrained(teacher.word.weight[torch.from_numpy(rows)].clone(), freeze=False)
-        student.position = nn.Embedding.from_pretrained(teacher.position.weight[:positions].clone(), freeze=False)
-        for layer in student.layers:
+        part.word = nn.Embedding.from_pretrained(whole.word.weight[torch.from_numpy(rows)].clone(), freeze=False)
+        part.position = nn.Embedding.from_pretrained(whole.position.weight[:positions].clone(), freeze=False)
+        for layer in part.layers if inner is not None else []:
             into, out = layer.intermediate, layer.output
             kept = (into.weight.norm(dim=1) * out.weight.norm(dim=0)).topk(inner).indices.sort().values
             layer.intermediate, layer.output = nn.Linear(into.in_features, inner), nn.Linear(inner, out.out_features)
@@ -88,12 +90,23 @@ def from_teacher(teacher: Encoder, layers: list[int], inner: int, rows: np.ndarr
             layer.intermediate.bias.copy_(into.bias[kept])
             layer.output.weight.copy_(out.weight[:, kept])
             layer.output.bias.copy_(out.bias)
-    return student
+    return part
 
 
-def from_base(folder: Path, config: dict, base_rows: np.ndarray, positions: int, layers: int, labels: int, dropout: float) -> Encoder:
-    """Builds the encoder with the base's weights; only the head starts from random numbers."""
-    encoder = Encoder(len(base_rows), positions, layers, labels, config, dropout)
+def with_head(encoder: Encoder, labels: int) -> Encoder:
+    """The encoder with a new head of random numbers."""
+    encoder.head = nn.Linear(encoder.head.in_features, labels)
+    with torch.no_grad():
+        encoder.head.weight.normal_(0.0, 0.02)
+        encoder.head.bias.zero_()
+    return encoder
+
+
+def from_base(folder: Path, base_rows: np.ndarray, positions: int, dropout: float) -> Encoder:
+    """The base's encoder, with these rows of its word embeddings and these first positions; its head has no labels yet."""
+    config = json.loads((folder / "config.json").read_text())
+    layers = config["num_hidden_layers"]
+    encoder = Encoder(len(base_rows), positions, layers, 0, config, dropout)
     base = load_file(folder / "model.safetensors")
     base = {name.removeprefix("bert."): tensor for name, tensor in base.items()}
     state = {
@@ -102,8 +115,8 @@ def from_base(folder: Path, config: dict, base_rows: np.ndarray, positions: int,
         + base["embeddings.token_type_embeddings.weight"][0],
         "embedding_norm.weight": base["embeddings.LayerNorm.weight"],
         "embedding_norm.bias": base["embeddings.LayerNorm.bias"],
-        "head.weight": torch.randn_like(encoder.head.weight) * 0.02,
-        "head.bias": torch.zeros_like(encoder.head.bias),
+        "head.weight": encoder.head.weight,
+        "head.bias": encoder.head.bias,
     }
     parts = {
         "query": "attention.self.query",

@@ -75,6 +75,14 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores of {model}"
 
 
+def _reached(history: dict) -> dict:
+    """What a stage came to in the end."""
+    if "epochs" not in history:
+        return {"loss": round(history["loss"], 3)}
+    last = history["epochs"][-1]["validation_roc_auc"]
+    return {"validation_roc_auc": {label: round(auc, 4) for label, auc in last.items()}}
+
+
 def write(
     folder: Path,
     *,
@@ -132,7 +140,7 @@ def write(
                     "steps": history["steps"],
                     "seconds": round(history["seconds"]),
                     "device": history["device"],
-                    "validation_roc_auc": {label: round(auc, 4) for label, auc in history["epochs"][-1]["validation_roc_auc"].items()},
+                    **_reached(history),
                 }
                 for name, history in stages.items()
             },

@@ -58,9 +58,11 @@ def civil_comments(records: list[Record]) -> Iterator[Labelled]:
 
 
 def toxic_spans_comments(records: list[Record]) -> Iterator[Labelled]:
-    """Posts that Civil Comments' annotators had called toxic, with the share of new annotators who saw nothing toxic in them."""
+    """Posts that Civil Comments' annotators had called toxic, with the share of new annotators who saw nothing toxic in them. Where
+    those are the most, the two groups disagree, and nothing is known."""
     for r in records:
-        yield r["text"], {"TOXICITY": 1 - float(r["not_toxic"]) / 2}
+        harmless = float(r["not_toxic"])
+        yield r["text"], {"TOXICITY": 1 - harmless / 2} if harmless <= 0.5 else {}
 
 
 def semeval_toxic_spans(records: list[Record]) -> Iterator[Labelled]:
@@ -124,7 +126,7 @@ def olid(records: list[Record]) -> Iterator[Labelled]:
 
 def hatexplain(records: list[Record]) -> Iterator[Labelled]:
     """Posts of Twitter and Gab. Between hate and offence the annotators of this set agree little: offence says nothing of hate."""
-    labels = {"hatespeech": {"HATE": 1.0, "TOXICITY": 1.0}, "offensive": {"TOXICITY": 1.0}, "normal": {"HATE": 0.0}}
+    labels = {"hatespeech": {"HATE": 1.0, "TOXICITY": 1.0}, "offensive": {"TOXICITY": 1.0}, "normal": {"HATE": 0.0, "TOXICITY": 0.0}}
     for r in records:
         yield r["text"], labels[r["label"]]
 
@@ -216,17 +218,28 @@ _MAYBE_SPAM = re.compile(
     r"https?:|www\.|\.com|\.net|\.org|click|free|buy|sell|sale|price|offer|discount|subscribe|channel|check out|follow|join|promo|win|won|prize|cash|\$|£|€|money|earn|invest|crypto|bitcoin|loan|credit|account|bank|verify|link|call|text|sms|whatsapp|telegram|dm|order|deal|visit|code|download|stream|service|company|business|market",
     re.IGNORECASE,
 )
+_MAYBE_TOXIC = re.compile(
+    r"fuck|shit|bitch|cunt|asshole|bastard|dick|cock|puss|idiot|moron|stupid|dumb|retard|imbecile|kill|die\b|dead|shoot|hang|burn|rape|scum|trash|garbage"
+    r"|filth|vermin|slut|whore|hoe|fag|dyke|nig|spic|kike|chink|coon|paki|tranny|hate|ugly|loser|pathetic|disgust|disease|damn|crap|suck|stfu|go back|get out",
+    re.IGNORECASE,
+)
 
 
-def add_word_list_labels(text: str, labels: dict[str, float]) -> dict[str, float]:
-    """Fills SEXUALLY_EXPLICIT and SPAM in texts whose set does not judge them, by word lists: a clear wording is yes (SEXUALLY_EXPLICIT
-    only), a text with no word of a broad list is no, and all between stays missing."""
-    labels = dict(labels)
-    if "SEXUALLY_EXPLICIT" not in labels:
+def word_list_labels(text: str, known: dict[str, float], hate_only: bool) -> dict[str, float]:
+    """What word lists say of a text beside what people said (``known``).
+
+    SEXUALLY_EXPLICIT: a clear wording is yes, a text with no word of a broad list is no. SPAM: a text with no word of a broad list is no.
+    TOXICITY in sets that judge nothing but hate (``hate_only``), where hate counts as toxic: a text that is not hate, and has no word of a broad list,
+    is no. Without that, such a set teaches that whoever names a group is toxic. All between stays missing.
+    """
+    labels = {}
+    if "SEXUALLY_EXPLICIT" not in known:
         if _SEXUAL.search(text):
             labels["SEXUALLY_EXPLICIT"] = 1.0
         elif not _MAYBE_SEXUAL.search(text):
             labels["SEXUALLY_EXPLICIT"] = 0.0
-    if "SPAM" not in labels and not _MAYBE_SPAM.search(text):
+    if "SPAM" not in known and not _MAYBE_SPAM.search(text):
         labels["SPAM"] = 0.0
+    if hate_only and "TOXICITY" not in known and known.get("HATE") == 0.0 and not _MAYBE_TOXIC.search(text):
+        labels["TOXICITY"] = 0.0
     return labels

@@ -24,6 +24,7 @@ def prune(base_tokenizer_json: str, texts: list[str], occurrences_min: int) -> t
 
     count: Counter[int] = Counter()
     tokenizer = Tokenizer.from_str(json.dumps(spec))
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
     for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
         count.update(encoding.ids)
 

@@ -29,6 +29,7 @@ pub mod engine;
 #[cfg(feature = "tract")]
 pub mod model;
 pub mod normalise;
+mod respell;
 pub mod release;
 #[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod sentences;

@@ -11,19 +11,22 @@
 //! 3. look-alike letters of other scripts become Latin ones, where the word mixes scripts or the text is mostly Latin;
 //! 4. digits and signs that stand for letters become letters (`1d10t`, `b!tch`, `a$$`);
 //! 5. a letter that is repeated more than twice is written twice, a sign more than three times three times (not in addresses);
-//! 6. single letters become one word where three or more follow each other, with white space between them (`i d i o t`, a separator
-//!    behind each letter is dropped) or one separator inside a word (`i.d.i.o.t`).
+//! 6. misspelt words become the words they are written for ([`crate::respell`]), but not those that look like names;
+//! 7. single letters become one word where three or more follow each other, with white space between them (`i d i o t`, a separator
+//!    behind each letter is dropped) or one separator inside a word (`i.d.i.o.t`), and so do two halves of a common word (`idi ot`).
 //!
-//! The rules lose distinctions (`h3y` and `hey` are one), and are wrong at times (a product number can become a word). They say
-//! nothing of meaning: that is the model's part.
+//! The rules lose distinctions (`h3y` and `hey` are one), and are wrong at times (a product number can become a word, and a rare
+//! name a common word). They say nothing of meaning: that is the model's part.
 
 use std::ops::Range;
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::respell;
+
 /// Name of these rules, as `normalisation` in a release's manifest. Other rules get another name.
-pub const RULES: &str = "palisade-1";
+pub const RULES: &str = "palisade-2";
 
 /// Letters that are read as a word where single ones follow each other: fewer are left alone.
 const SPELLED_LETTERS_MIN: usize = 3;
@@ -66,25 +69,39 @@ impl Normalised {
     }
 }
 
+/// A word on its way.
+struct Folded {
+    word: String,
+    source: Range<usize>,
+    is_emoji: bool,
+}
+
 /// Normalises a text. The result of a normalised text is not always itself: a second pass may find more to undo.
 pub fn normalise(text: &str) -> Normalised {
     let latin = is_mostly_latin(text);
-    let mut folded: Vec<(String, Range<usize>)> = Vec::new();
+    let mut folded: Vec<Folded> = Vec::new();
+    let mut sentence_begins = true;
     for (start, word) in words(text) {
         for (piece, source) in without_emoji(word, start) {
             match piece {
                 Piece::Emoji(name) => {
                     // The same emoji ten times says no more than once, and is one word from the first to the last.
-                    match folded.last_mut().filter(|(last, _)| *last == name) {
-                        Some((_, first)) => first.end = source.end,
-                        None => folded.push((name, source)),
+                    match folded.last_mut().filter(|last| last.is_emoji && last.word == name) {
+                        Some(first) => first.source.end = source.end,
+                        None => folded.push(Folded { word: name, source, is_emoji: true }),
                     }
+                    sentence_begins = true;
                 }
-                Piece::Text(piece) => folded.push((fold_word(piece, latin), source)),
+                Piece::Text(piece) => {
+                    let plain = fold_word(piece, latin);
+                    let word = respelt(&plain, sentence_begins).unwrap_or(plain);
+                    sentence_begins = word.ends_with(['.', '!', '?', ':', ';', '"', '”', '*']);
+                    folded.push(Folded { word, source, is_emoji: false });
+                }
             }
         }
     }
-    folded.retain(|(word, _)| !word.is_empty());
+    folded.retain(|folded| !folded.word.is_empty());
     join_spelled(&folded)
 }
 
@@ -285,9 +302,22 @@ fn without_leet(mut word: Vec<char>) -> Vec<char> {
         last -= 1;
     }
     let core: Vec<char> = word.get(first..=last).unwrap_or_default().to_vec();
-    let Some(folded) = unleet(&core) else { return word };
+    let Some(folded) = unleet(&core).or_else(|| unleet_to_word(&core)) else { return word };
     word.splice(first..=last, folded);
     word
+}
+
+/// What is not read as letters by its looks (`5hit` could be a number and a unit) is, where that makes a common word.
+fn unleet_to_word(core: &[char]) -> Option<Vec<char>> {
+    const LETTERS_MIN: usize = 4;
+    let letters = core.iter().filter(|c| c.is_ascii_alphabetic()).count();
+    let a_number = core.iter().take(2).all(char::is_ascii_digit);
+    if core.len() < LETTERS_MIN || letters == 0 || letters == core.len() || a_number || core.first() == Some(&'@') {
+        return None;
+    }
+    let letters = core.iter().map(|&c| if c.is_ascii_alphabetic() { Some(c.to_ascii_lowercase()) } else { leet(c) });
+    let word: String = letters.collect::<Option<_>>()?;
+    respell::is_common(&word).then(|| word.chars().collect())
 }
 
 fn unleet(core: &[char]) -> Option<Vec<char>> {
@@ -336,39 +366,124 @@ fn without_repeats(word: &[char]) -> String {
     out
 }
 
-/// Step 6, over words and inside one.
-fn join_spelled(folded: &[(String, Range<usize>)]) -> Normalised {
+/// Step 6, for the letters of a word with what is around them. A word that begins with a capital inside a sentence may be a name: it is
+/// left alone, unless letters of it are masked.
+fn respelt(word: &str, sentence_begins: bool) -> Option<String> {
+    let is_mask = |c: char| matches!(c, '*' | '#' | '%' | '^');
+    let from = word.find(|c: char| c.is_ascii_alphabetic())?;
+    let (before, rest) = word.split_at(from);
+    if before.ends_with(['@', '#']) || before.contains(char::is_alphanumeric) {
+        return None;
+    }
+    let end = rest.find(|c: char| !c.is_ascii_alphabetic() && !is_mask(c)).unwrap_or(rest.len());
+    let (mut core, mut behind) = rest.split_at(end);
+    if before.contains(is_mask) {
+        core = core.trim_end_matches(is_mask); // signs on both sides are stress, not masks
+        behind = rest.get(core.len()..)?;
+    }
+    // `'s` and the like may follow, and signs; anything else makes it an address, a number or a compound.
+    let ending = behind.strip_prefix(['\'', '’']).unwrap_or(behind);
+    if ending.trim_start_matches(|c: char| c.is_ascii_alphabetic()).contains(char::is_alphanumeric)
+        || ending.len() == behind.len() && behind.contains(char::is_alphanumeric)
+    {
+        return None;
+    }
+    let mut letters = core.chars();
+    let capital = letters.next().is_some_and(|c| c.is_ascii_uppercase());
+    if capital && !sentence_begins && core.len() > 1 && letters.all(|c| c.is_ascii_lowercase()) {
+        return None;
+    }
+    let meant = respell::respell(&core.to_ascii_lowercase())?;
+    Some([before, &meant, behind].concat())
+}
+
+/// Step 7, over words and inside one.
+fn join_spelled(folded: &[Folded]) -> Normalised {
     let mut out = Normalised::default();
     let mut rest = folded;
-    while let Some(((word, source), behind)) = rest.split_first() {
-        let run: Vec<_> =
-            rest.iter().take(SPELLED_LETTERS_MAX).map_while(|(w, s)| Some((single_letter(w)?, s))).collect();
+    while let Some((first, behind)) = rest.split_first() {
+        let (run, tail) = single_letters(rest);
         if run.len() >= SPELLED_LETTERS_MIN {
-            let joined: String = run.iter().map(|(letter, _)| *letter).collect();
-            let end = run.last().map_or(source.end, |(_, last)| last.end);
-            out.push(&joined, source.start..end);
+            push_spelled(&mut out, &run, tail);
             rest = rest.get(run.len()..).unwrap_or_default();
             continue;
         }
-        match unseparated(word) {
-            Some(joined) => out.push(&joined, source.clone()),
-            None => out.push(word, source.clone()),
+        if let Some((joined, second, left)) = behind.split_first().and_then(|(second, left)| Some((halves(first, second)?, second, left))) {
+            out.push(&joined, first.source.start..second.source.end);
+            rest = left;
+            continue;
+        }
+        match unseparated(&first.word) {
+            Some(joined) => out.push(&joined, first.source.clone()),
+            None => out.push(&first.word, first.source.clone()),
         }
         rest = behind;
     }
     out
 }
 
-/// The letter, where a word is one, with at most one separator behind it. Two letters that are words of their own (`I`, `a`)
-/// count as well: a run of three single letters is hardly a sentence.
-fn single_letter(word: &str) -> Option<char> {
-    let mut chars = word.chars();
-    let letter = chars.next().filter(char::is_ascii_alphabetic)?;
-    match (chars.next(), chars.next()) {
-        (None, _) => Some(letter),
-        (Some(separator), None) if is_separator(separator) => Some(letter),
-        _ => None,
+/// The single letters that the words begin with, each with where it comes from, and the signs behind the last.
+///
+/// A separator behind a letter is part of the spelling; other signs end it. Letters that are words of their own (`I`, `a`) count as well:
+/// a run of three single letters is hardly a sentence.
+fn single_letters(words: &[Folded]) -> (Vec<(char, Range<usize>)>, &str) {
+    let mut run = Vec::new();
+    for Folded { word, source, .. } in words.iter().take(SPELLED_LETTERS_MAX) {
+        let mut chars = word.chars();
+        let Some(letter) = chars.next().filter(char::is_ascii_alphabetic) else { break };
+        let signs = chars.as_str();
+        if signs.contains(char::is_alphanumeric) {
+            break;
+        }
+        run.push((letter, source.clone()));
+        let mut behind = signs.chars();
+        let separates = behind.next().is_none_or(is_separator) && behind.next().is_none();
+        if !separates {
+            return (run, signs);
+        }
     }
+    (run, "")
+}
+
+/// One word of single letters; the first few stay on their own where the rest is a common word (`a s t u p i d`).
+fn push_spelled(out: &mut Normalised, run: &[(char, Range<usize>)], tail: &str) {
+    const OWN_MAX: usize = 3;
+    let word = |letters: &[(char, Range<usize>)]| letters.iter().map(|(letter, _)| letter.to_ascii_lowercase()).collect::<String>();
+    let whole = word(run);
+    let respelt = respell::respell(&whole);
+    let own = if respell::is_known(&whole) || respelt.is_some() {
+        0
+    } else {
+        let fits = |&own: &usize| {
+            run.get(own..).is_some_and(|rest| rest.len() >= SPELLED_LETTERS_MIN && respell::is_common(&word(rest)))
+        };
+        (1..=OWN_MAX).find(fits).unwrap_or(0)
+    };
+    let (own, spelled) = run.split_at(own);
+    for (letter, source) in own {
+        out.push(letter.encode_utf8(&mut [0; 4]), source.clone());
+    }
+    let (Some((_, first)), Some((_, last))) = (spelled.first(), spelled.last()) else { return };
+    let mut joined = respelt.unwrap_or_else(|| spelled.iter().map(|(letter, _)| *letter).collect());
+    joined.push_str(tail);
+    out.push(&joined, first.start..last.end);
+}
+
+/// Two words as one, where that is a common one, and one of the two is none.
+fn halves(first: &Folded, second: &Folded) -> Option<String> {
+    const LETTERS_MIN: usize = 4;
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphabetic());
+    let (core, signs) = second.word.split_at(second.word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(second.word.len()));
+    if !is_word(&first.word) || !is_word(core) || signs.contains(char::is_alphanumeric) || first.word.len() + core.len() < LETTERS_MIN {
+        return None;
+    }
+    let (one, two) = (first.word.to_ascii_lowercase(), core.to_ascii_lowercase());
+    let is_known = |word: &str| word.len() == 1 || respell::is_known(word);
+    if one.len().max(two.len()) > SPELLED_LETTERS_MAX || is_known(&one) && is_known(&two) {
+        return None;
+    }
+    let joined = one + &two;
+    respell::is_common(&joined).then(|| joined + signs)
 }
 
 fn is_separator(c: char) -> bool {
@@ -452,12 +567,13 @@ mod tests {
         check("y0u 4r3 4n 1d10t", "you are 4n idiot");
         check("b!tch a$$hole @sshole sh1t! $hit", "bitch asshole asshole shit! shit");
         check("l0ser, l0ser.", "loser, loser.");
+        check("5hit 1d107! 4chan 10th 100mb 50s 700k", "shit idiot! 4chan 10th 100mb 50s 700k");
     }
 
     #[test]
     fn repeats() {
         check("soooooo", "soo");
-        check("IDIOOOoot!!!!!", "IDIOOt!!!");
+        check("IDIOOOoot!!!!!", "idiot!!!");
         check("https://www.example.org", "https://www.example.org");
         check("1000000", "1000000");
     }
@@ -470,11 +586,26 @@ mod tests {
         check("(f.o.o)", "(foo)");
         check("a.b.com", "a.b.com");
         check("e.g. this", "e.g. this");
+        check("i d i o t! i d i o t?! ok", "idiot! idiot?! ok");
+        check("you are a s t u p i d", "you are a stupid");
+        check("what an idi ot!", "what an idiot!");
+        check("a b c", "abc");
+    }
+
+    #[test]
+    fn misspelt_words() {
+        check("you are an idoit!!", "you are an idiot!!");
+        check("*really* stuuuupid, \"idot\"", "*really* stupid, \"idiot\"");
+        check("what the f**k. Sutpid f*cking **thing**", "what the fuck. stupid fucking **thing**");
+        check("the idoit's mistake", "the idiot's mistake");
+        check("said Idoit of @idoit and #idoit", "said Idoit of @idoit and #idoit");
+        check("stpid.example.org a/stpid", "stpid.example.org a/stpid");
     }
 
     #[test]
     fn emoji_in_words() {
         check("nice 👍👍👍", "nice thumbs up");
+        check("fire 🔥", "fire fire");
         check("🖕you", "middle finger you");
         check("🏳️‍🌈", "rainbow flag");
         check("👨🏿", "man dark skin tone");

@@ -280,7 +280,7 @@ mod tests {
         check(|m| m["tokens_max"] = 0.into(), "tokens_max is 0");
         check(
             |m| m["normalisation"] = "palisade-9".into(),
-            "normalisation is \"palisade-9\", but this version knows \"palisade-1\"",
+            "normalisation is \"palisade-9\", but this version knows \"palisade-2\"",
         );
         check(|m| m["model"]["file"] = "../../etc/passwd".into(), "model's file is \"../../etc/passwd\"");
         check(|m| m["tokenizer"]["file"] = "..".into(), "tokenizer's file");
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(manifest(|_| ()).unwrap().normalisation, None);
         assert_eq!(manifest(|m| m["normalisation"] = serde_json::Value::Null).unwrap().normalisation, None);
         let normalises = manifest(|m| m["normalisation"] = normalise::RULES.into()).unwrap();
-        assert_eq!(normalises.normalisation.as_deref(), Some("palisade-1"));
+        assert_eq!(normalises.normalisation.as_deref(), Some("palisade-2"));
     }
 
     #[test]

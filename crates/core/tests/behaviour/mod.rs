@@ -588,7 +588,7 @@ fn what_a_normalised_text_grows_by_is_cut_and_what_it_loses_is_not() {
 fn rules_of_normalisation_that_are_not_known_are_refused_by_name() {
     let mut files = FILES.clone();
     files.manifest["normalisation"] = "palisade-9".into();
-    refused(&files, &["release.json: normalisation is \"palisade-9\"", "palisade-1"]);
+    refused(&files, &["release.json: normalisation is \"palisade-9\"", "palisade-2"]);
 }
 
 // Releases.
