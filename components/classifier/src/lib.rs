@@ -32,7 +32,11 @@ impl wit::Guest for Component {
             labels: classifier
                 .labels()
                 .iter()
-                .map(|label| wit::Label { name: label.name.clone(), threshold: label.threshold })
+                .map(|label| wit::Label {
+                    name: label.name.clone(),
+                    threshold: label.threshold,
+                    block: label.block.map(|block| block.threshold),
+                })
                 .collect(),
             languages: classifier.languages().to_vec(),
             limits: wit::Limits {

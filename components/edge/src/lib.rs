@@ -136,7 +136,7 @@ impl Backend for Imports {
             labels: description
                 .labels
                 .into_iter()
-                .map(|label| Label { name: label.name, threshold: label.threshold })
+                .map(|label| Label { name: label.name, threshold: label.threshold, block: label.block })
                 .collect(),
             languages: description.languages,
             texts_max: limits.texts_max as usize,

@@ -64,7 +64,17 @@ pub struct Release {
 pub struct Label {
     /// Upper-case name, for example `TOXICITY`.
     pub name: String,
-    /// Score at or above which a text counts as positive.
+    /// Score at or above which a text counts as positive, and a person should look at it.
+    pub threshold: f32,
+    /// Where the release would trust a score without a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockThreshold>,
+}
+
+/// A threshold of the manifest, which says beside it what it was chosen for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BlockThreshold {
+    /// Score at or above which the text counts as harmful beyond doubt.
     pub threshold: f32,
 }
 
@@ -181,6 +191,14 @@ impl Manifest {
             if !(0.0..=1.0).contains(&label.threshold) {
                 return Err(format!("threshold of {} is {}, not within 0 and 1", label.name, label.threshold));
             }
+            if let Some(BlockThreshold { threshold }) = label.block
+                && !(label.threshold..=1.0).contains(&threshold)
+            {
+                return Err(format!(
+                    "block threshold of {} is {threshold}, not within its threshold ({}) and 1",
+                    label.name, label.threshold
+                ));
+            }
         }
         if !(4..=8192).contains(&self.tokens_max) {
             return Err(format!("tokens_max is {}, not within 4 and 8192", self.tokens_max));
@@ -277,6 +295,7 @@ mod tests {
         check(|m| m["labels"] = serde_json::json!([]), "labels must not be empty");
         check(|m| m["labels"][0]["name"] = "toxic".into(), "upper case");
         check(|m| m["labels"][0]["threshold"] = 1.5.into(), "1.5");
+        check(|m| m["labels"][0]["block"] = serde_json::json!({"threshold": 0.4}), "block threshold of TOXICITY is 0.4");
         check(|m| m["tokens_max"] = 0.into(), "tokens_max is 0");
         check(
             |m| m["normalisation"] = "palisade-9".into(),

@@ -47,8 +47,10 @@ pub struct Release {
 pub struct Label {
     /// Name in upper case.
     pub name: String,
-    /// The release's own threshold.
+    /// The release's own threshold for review.
     pub threshold: f32,
+    /// The one for blocking, where it has one.
+    pub block: Option<f32>,
 }
 
 /// The scores of one text.

@@ -63,8 +63,9 @@ pub(crate) fn page(request: &Request<'_>, settings: &Settings, backend: &mut imp
 
 fn labels(release: &Description) -> String {
     let row = |label: &crate::backend::Label| {
-        let threshold = crate::json::decimal(label.threshold);
-        format!("<tr><td><code>{}</code></td><td>{threshold:.3}</td></tr>", escape(&label.name))
+        let review = crate::json::decimal(label.threshold);
+        let block = label.block.map_or_else(|| "–".into(), |block| format!("{:.3}", crate::json::decimal(block)));
+        format!("<tr><td><code>{}</code></td><td>{review:.3}</td><td>{block}</td></tr>", escape(&label.name))
     };
     release.labels.iter().map(row).collect()
 }

@@ -8,7 +8,7 @@
 //! unsupported-language = "review"   # allow (the default), review or block
 //! truncated = "allow"               # for a text of which only the beginning was read
 //! review = { TOXICITY = 0.7, INSULT = 0.8 }   # or "release": the release's own threshold for every label
-//! block = { THREAT = 0.95 }
+//! block = { THREAT = 0.95 }                   # likewise: the release's own for blocking, where it has one
 //!
 //! [policies.forum.communities."r/rust"]       # overrides single thresholds
 //! review = { TOXICITY = 0.5, INSULT = "off" }
@@ -74,7 +74,7 @@ pub struct Policy {
 /// Thresholds by label.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Thresholds {
-    /// Whether labels that are not named have the release's threshold.
+    /// Whether labels that are not named have the release's threshold, where it has one.
     release: bool,
     /// `None` where the label is off.
     labels: BTreeMap<String, Option<f64>>,
@@ -176,21 +176,21 @@ impl Policy {
 
     /// The thresholds that count for a label in a community.
     pub fn thresholds(&self, community: Option<&str>, label: &Label) -> LabelThresholds {
-        let of_release = decimal(label.threshold);
-        let label = label.name.as_str();
+        let name = label.name.as_str();
         let of_community = community.and_then(|name| self.communities.get(name));
-        let find = |base: &Thresholds, over: Option<&Thresholds>| {
-            if let Some(threshold) = over.and_then(|over| over.labels.get(label)) {
+        let find = |base: &Thresholds, over: Option<&Thresholds>, of_release: Option<f32>| {
+            if let Some(threshold) = over.and_then(|over| over.labels.get(name)) {
                 return *threshold;
             }
+            let of_release = of_release.map(decimal);
             if over.is_some_and(|over| over.release) {
-                return Some(of_release);
+                return of_release;
             }
-            base.labels.get(label).copied().unwrap_or(base.release.then_some(of_release))
+            base.labels.get(name).copied().unwrap_or(of_release.filter(|_| base.release))
         };
         LabelThresholds {
-            review: find(&self.review, of_community.map(|(review, _)| review)),
-            block: find(&self.block, of_community.map(|(_, block)| block)),
+            review: find(&self.review, of_community.map(|(review, _)| review), Some(label.threshold)),
+            block: find(&self.block, of_community.map(|(_, block)| block), label.block),
         }
     }
 
@@ -380,7 +380,7 @@ mod tests {
     const LABELS: &[&str] = &["TOXICITY", "INSULT", "THREAT"];
 
     fn release() -> Description {
-        let label = |name: &&str| Label { name: (*name).to_owned(), threshold: 0.5 };
+        let label = |name: &&str| Label { name: (*name).to_owned(), threshold: 0.5, block: (*name != "THREAT").then_some(0.8) };
         Description {
             release: Release { name: "test".into(), version: "1.0.0".into(), digest: "00".into() },
             engine: "none".into(),
@@ -423,6 +423,17 @@ mod tests {
         assert_eq!(verdict(policy, Some("r/rust"), [0.0, 0.95, 0.0]), Verdict::Review);
         assert_eq!(verdict(policy, Some("r/other"), [0.7, 0.0, 0.0]), Verdict::Review);
         assert_eq!(policies.names().collect::<Vec<_>>(), ["default", "forum"]);
+    }
+
+    #[test]
+    fn the_release_has_thresholds_for_both() {
+        let text = "[policies.p]\nreview = \"release\"\nblock = \"release\"\n[policies.p.communities.c]\nblock = { INSULT = \"off\" }\n";
+        let policies = Policies::parse(text, Some(LABELS)).unwrap();
+        let policy = policies.get("p").unwrap();
+        assert_eq!(verdict(policy, None, [0.5, 0.79, 0.0]), Verdict::Review);
+        assert_eq!(verdict(policy, None, [0.8, 0.0, 0.0]), Verdict::Block);
+        assert_eq!(verdict(policy, None, [0.0, 0.0, 1.0]), Verdict::Review); // it has none to block THREAT
+        assert_eq!(verdict(policy, Some("c"), [0.0, 0.9, 0.0]), Verdict::Review);
     }
 
     #[test]

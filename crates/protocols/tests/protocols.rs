@@ -29,7 +29,11 @@ impl Backend for Core {
     fn describe(&mut self) -> Result<Description, Failure> {
         let release = CLASSIFIER.release();
         let limits = CLASSIFIER.limits();
-        let label = |label: &palisade_core::Label| Label { name: label.name.clone(), threshold: label.threshold };
+        let label = |label: &palisade_core::Label| Label {
+            name: label.name.clone(),
+            threshold: label.threshold,
+            block: label.block.map(|block| block.threshold),
+        };
         Ok(Description {
             release: Release {
                 name: release.name.clone(),

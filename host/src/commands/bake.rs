@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Engine that the release is baked into
-    #[arg(long, value_name = "KIND", default_value = "auto")]
+    #[arg(long, value_name = "KIND", default_value = "auto", conflicts_with = "engine")]
     engine_kind: EngineKind,
     /// Engine module, instead of the one beside this program
     #[arg(long, env = "PALISADE_ENGINE", value_name = "FILE")]

@@ -77,7 +77,8 @@ fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Resu
     writeln!(out, "normalises {rules}")?;
     for (i, label) in manifest.labels.iter().enumerate() {
         let head = if i == 0 { "labels" } else { "" };
-        writeln!(out, "{head:<10} {:<16} threshold {:.3}", label.name, label.threshold)?;
+        let block = label.block.map(|block| format!(", block {:.3}", block.threshold)).unwrap_or_default();
+        writeln!(out, "{head:<10} {:<17} review {:.3}{block}", label.name, label.threshold)?;
     }
     Ok(())
 }

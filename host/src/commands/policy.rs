@@ -39,7 +39,11 @@ pub fn run(command: &Command) -> Result<ExitStatus> {
             let names: Vec<&str> = policies.names().collect();
             let release = &description.release;
             println!("{path}: right for {} {}: {}", release.name, release.version, names.join(", "));
-            let label = |label: &crate::bindings::Label| Label { name: label.name.clone(), threshold: label.threshold };
+            let label = |label: &crate::bindings::Label| Label {
+                name: label.name.clone(),
+                threshold: label.threshold,
+                block: label.block,
+            };
             let all: Vec<Label> = description.labels.iter().map(label).collect();
             for name in names {
                 let not_judged = policies.get(name).map(|policy| policy.not_judged(&all)).unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::bindings::Options;
 use crate::input::{BATCH_TEXTS_MAX, bytes_kept};
 use crate::ordered::map_ordered;
 use crate::suite::measure::{Measuring, Report, Scores, Skipped};
-use crate::suite::rows::{Reading, Row, Texts};
+use crate::suite::rows::{Reading, Row, Texts, TrainedTexts};
 use crate::suite::spec::{Measurement, Suite};
 use crate::suite::{html, text};
 
@@ -51,8 +51,15 @@ pub fn run(arguments: &SuiteArguments, artefact: &ArtefactArguments, as_json: bo
         ensure!(folder.is_dir(), "--data {}: no such folder", folder.display());
     }
     let ready = artefact.prepare()?;
+    let trained = match (&suite.trained, &arguments.data) {
+        (Some(trained), Some(data)) => {
+            TrainedTexts::read(trained, data).with_context(|| format!("suite {name}, trained"))?
+        }
+        _ => TrainedTexts::default(),
+    };
     let reading = Reading {
         data: arguments.data.as_deref(),
+        trained,
         sample: arguments.sample.map(usize::try_from).transpose()?,
         text_bytes_kept: bytes_kept(&ready.description.limits),
     };
@@ -128,7 +135,9 @@ fn score(ready: &Ready, texts: &Texts) -> Result<Scores> {
                 Ok(result) => rows.push(result.scores),
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
-                    failure.get_or_insert_with(|| anyhow!(error).context("a text of the suite cannot be scored"));
+                    let bytes = texts.get(rows.len()).len();
+                    let what = format!("text {} of the suite ({bytes} bytes) cannot be scored", rows.len() + 1);
+                    failure.get_or_insert_with(|| anyhow!(error).context(what));
                 }
             }
         }

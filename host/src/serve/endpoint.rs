@@ -296,7 +296,11 @@ fn release(release: &crate::bindings::Release) -> wit::Release {
 fn description(classifiers: &Classifiers) -> wit::Description {
     let description = &classifiers.description;
     let limits = description.limits;
-    let label = |label: &crate::bindings::Label| wit::Label { name: label.name.clone(), threshold: label.threshold };
+    let label = |label: &crate::bindings::Label| wit::Label {
+        name: label.name.clone(),
+        threshold: label.threshold,
+        block: label.block,
+    };
     wit::Description {
         release: release(&description.release),
         engine: description.engine.clone(),

@@ -1,13 +1,13 @@
 //! A measurement's rows: read, filtered, split, and with their truth.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use csv::StringRecord;
 
 use super::cases;
-use super::spec::{Measurement, Repeats, Score};
+use super::spec::{Measurement, Repeats, Score, Trained};
 use super::split::{Place, normalised};
 use crate::labelled::{Labelled, column, held, truth};
 
@@ -62,11 +62,36 @@ impl Texts {
     }
 }
 
+/// Texts that a release was trained on, by hash.
+#[derive(Debug, Default)]
+pub struct TrainedTexts(HashSet<Place>);
+
+impl TrainedTexts {
+    /// Reads them from the files that are in the folder.
+    pub fn read(trained: &Trained, data: &Path) -> Result<Self> {
+        let mut found = HashSet::new();
+        for path in trained.files.iter().map(|file| data.join(file)).filter(|path| path.is_file()) {
+            let mut table = Labelled::open(&path)?;
+            let text = table.column("text")?;
+            let mut record = StringRecord::new();
+            while table.next(&mut record)?.is_some() {
+                let place = Place::of(&normalised(record.get(text).unwrap_or_default()));
+                if !trained.held_back.keeps(place) {
+                    found.insert(place);
+                }
+            }
+        }
+        Ok(Self(found))
+    }
+}
+
 /// What is needed to read a measurement.
 #[derive(Debug)]
 pub struct Reading<'a> {
     /// The folder of the files.
     pub data: Option<&'a Path>,
+    /// Texts that are passed over.
+    pub trained: TrainedTexts,
     /// At most so many rows of each measurement.
     pub sample: Option<usize>,
     /// Texts are cut so far behind what the component reads that it still flags them.
@@ -79,7 +104,7 @@ impl Reading<'_> {
         let mut found = match &measurement.file {
             None => {
                 let (header, records) = cases::table()?;
-                let mut found = Found::new(measurement, &header, self.text_bytes_kept)?;
+                let mut found = Found::new(self, measurement, &header)?;
                 for record in &records {
                     found.take(record, 0)?;
                 }
@@ -91,8 +116,7 @@ impl Reading<'_> {
                 };
                 let mut table = Labelled::open(&data.join(file))?;
                 let path = table.path().display().to_string();
-                let mut found =
-                    Found::new(measurement, table.header(), self.text_bytes_kept).with_context(|| path.clone())?;
+                let mut found = Found::new(self, measurement, table.header()).with_context(|| path.clone())?;
                 let mut record = StringRecord::new();
                 while let Some(line) = table.next(&mut record)? {
                     found.take(&record, line).with_context(|| format!("{path}, line {line}"))?;
@@ -100,7 +124,7 @@ impl Reading<'_> {
                 found
             }
         };
-        ensure!(!found.rows.is_empty(), "{}: no row passes only and split", measurement.source());
+        ensure!(!found.rows.is_empty(), "{}: no row passes only and split, and is in none of the files that were trained on", measurement.source());
         let rows_max = [measurement.rows_max, self.sample].into_iter().flatten().min();
         if let Some(rows_max) = rows_max.filter(|&rows_max| rows_max < found.rows.len()) {
             let mut by_hash: Vec<usize> = (0..found.rows.len()).collect();
@@ -120,9 +144,9 @@ impl Reading<'_> {
 
 /// Rows as they are found, before it is known which of them count.
 struct Found<'a> {
+    reading: &'a Reading<'a>,
     measurement: &'a Measurement,
     columns: Columns,
-    text_bytes_kept: usize,
     rows: Vec<Candidate>,
     /// Where a text that is said the same way stands in `rows`.
     same: HashMap<String, usize>,
@@ -152,7 +176,7 @@ struct Columns {
 }
 
 impl<'a> Found<'a> {
-    fn new(measurement: &'a Measurement, header: &StringRecord, text_bytes_kept: usize) -> Result<Self> {
+    fn new(reading: &'a Reading<'a>, measurement: &'a Measurement, header: &StringRecord) -> Result<Self> {
         let place = |name: &str| column(header, name);
         let maybe = |name: Option<&String>| name.map(|name| place(name)).transpose();
         let columns = Columns {
@@ -172,9 +196,9 @@ impl<'a> Found<'a> {
             trick: maybe(measurement.tricks.as_ref().map(|tricks| &tricks.column))?,
         };
         Ok(Self {
+            reading,
             measurement,
             columns,
-            text_bytes_kept,
             rows: Vec::new(),
             same: HashMap::new(),
             clusters: HashMap::new(),
@@ -189,7 +213,8 @@ impl<'a> Found<'a> {
         }
         let form = normalised(cell(self.columns.text));
         let place = Place::of(&form);
-        if measurement.split.as_ref().is_some_and(|split| !split.keep.contains(&place.bucket(split.buckets))) {
+        if measurement.split.as_ref().is_some_and(|split| !split.keeps(place)) || self.reading.trained.0.contains(&place)
+        {
             return Ok(());
         }
         let votes = measurement
@@ -226,7 +251,7 @@ impl<'a> Found<'a> {
             cell(place).trim().parse().ok().filter(|n: &f64| n.is_finite()).map(|n| n >= dialect.at_least)
         });
         let mut text = cell(self.columns.text).to_owned();
-        text.truncate(text.floor_char_boundary(self.text_bytes_kept));
+        text.truncate(text.floor_char_boundary(self.reading.text_bytes_kept));
         let row = Row {
             id: self.columns.id.map_or_else(|| format!("line {line}"), |place| cell(place).to_owned()),
             text: 0,
@@ -314,7 +339,8 @@ mod tests {
     fn read(keys: &str, content: &str) -> Result<(Vec<Row>, Texts)> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("f.csv"), content)?;
-        let reading = Reading { data: Some(folder.path()), sample: None, text_bytes_kept: 1000 };
+        let trained = TrainedTexts::default();
+        let reading = Reading { data: Some(folder.path()), trained, sample: None, text_bytes_kept: 1000 };
         let mut texts = Texts::default();
         Ok((reading.rows(&measurement(keys), &mut texts)?, texts))
     }
@@ -339,6 +365,25 @@ mod tests {
         assert!(wrong.contains("f.csv, line 2") && wrong.contains("\"E\"") && wrong.contains("hint"), "{wrong}");
         let wrong = format!("{:#}", read("scores = [{ label = 'A', column = 'y' }]", "text,x\na,E\n").unwrap_err());
         assert!(wrong.contains("f.csv: no column \"y\"; it has text, x"), "{wrong}");
+    }
+
+    #[test]
+    fn texts_that_were_trained_on_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("trained.csv"), "id,text\n1,Thank you all\n2,You are an idiot\n").unwrap();
+        std::fs::write(folder.path().join("f.csv"), "text,x\n\"thank you, ALL!\",0\nyou are an idiot,1\nnew,0\n").unwrap();
+        // "thank you all" is of bucket 1 of 10, "you are an idiot" of bucket 5.
+        let rows = |held_back: u64| {
+            let split = format!("held_back = {{ buckets = 10, keep = [{held_back}] }}");
+            let trained: Trained = toml::from_str(&format!("files = ['trained.csv', 'absent.csv']\n{split}")).unwrap();
+            let trained = TrainedTexts::read(&trained, folder.path()).unwrap();
+            let reading = Reading { data: Some(folder.path()), trained, sample: None, text_bytes_kept: 1000 };
+            let mut texts = Texts::default();
+            reading.rows(&measurement("scores = [{ label = 'A', column = 'x' }]"), &mut texts).unwrap();
+            texts.all().to_vec()
+        };
+        assert_eq!(rows(0), ["new"]);
+        assert_eq!(rows(5), ["you are an idiot", "new"]);
     }
 
     #[test]

@@ -21,9 +21,21 @@ pub struct Suite {
     /// Thresholds to decide at, beside the release's own.
     #[serde(default)]
     pub thresholds: Vec<f32>,
+    /// What the releases that it is for were trained on.
+    pub trained: Option<Trained>,
     /// The measurements, in the order of the report.
     #[serde(rename = "measurement")]
     pub measurements: Vec<Measurement>,
+}
+
+/// Files that releases were trained on: rows of measurements that repeat a text of them are left out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trained {
+    /// CSV files in the data folder, each with a column `text`. Those that are not there are passed over.
+    pub files: Vec<PathBuf>,
+    /// Their texts of these buckets were not trained on.
+    pub held_back: Split,
 }
 
 /// Rows of one table, and what is measured on them.
@@ -204,6 +216,9 @@ impl Suite {
         ensure!(!suite.measurements.is_empty(), "there is no [[measurement]]");
         let share = |threshold: &f32| (0.0..=1.0).contains(threshold);
         ensure!(suite.thresholds.iter().all(share), "thresholds: each must be within 0 and 1");
+        if let Some(trained) = &suite.trained {
+            trained.held_back.check().context("trained: held_back")?;
+        }
         for (place, measurement) in suite.measurements.iter().enumerate() {
             measurement.check().with_context(|| format!("measurement {:?}", measurement.name))?;
             ensure!(
@@ -213,6 +228,19 @@ impl Suite {
             );
         }
         Ok(suite)
+    }
+}
+
+impl Split {
+    fn check(&self) -> Result<()> {
+        let right = !self.keep.is_empty() && self.keep.iter().all(|&bucket| bucket < self.buckets);
+        ensure!(right, "keep must name buckets from 0 to buckets - 1");
+        Ok(())
+    }
+
+    /// Whether the text is of the buckets.
+    pub fn keeps(&self, place: super::split::Place) -> bool {
+        self.keep.contains(&place.bucket(self.buckets))
     }
 }
 
@@ -231,8 +259,7 @@ impl Measurement {
             "name either a file (file = \"….csv.gz\") or a table of the program (table = \"functional\")"
         );
         if let Some(split) = &self.split {
-            let right = !split.keep.is_empty() && split.keep.iter().all(|&bucket| bucket < split.buckets);
-            ensure!(right, "split: keep must name buckets from 0 to buckets - 1");
+            split.check().context("split")?;
         }
         ensure!(self.rows_max != Some(0), "rows_max must be at least 1");
         ensure!(!self.scores.is_empty(), "scores is empty: name at least one score with its column");
@@ -309,6 +336,11 @@ mod tests {
         refused("label = 'TOXICITY'", "any = ['A', 'B']", &["score 1", "needs a name"]);
         refused("column = 'toxic'", "column = 'toxic', yes = ['x']", &["TOXICITY: yes and no go together"]);
         refused("file =", "split = { buckets = 10, keep = [10] }\nfile =", &["from 0 to buckets - 1"]);
+        refused(
+            "about = 'a'",
+            "about = 'a'\ntrained = { files = [], held_back = { buckets = 1, keep = [] } }",
+            &["trained: held_back", "from 0 to buckets - 1"],
+        );
         refused("file =", "groups = {}\nfile =", &["either a column or words"]);
         refused("about = 'a'", "about = 'a'\nthresholds = [1.5]", &["within 0 and 1"]);
     }

@@ -19,7 +19,7 @@ pub fn normalised(text: &str) -> String {
 }
 
 /// Where a text stands: its bucket, and its place in an order that has nothing to do with the buckets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     order: u64,
     bucket: u64,
