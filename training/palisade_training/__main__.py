@@ -82,6 +82,8 @@ class Run:
         made_of = {name: self.recipe[name] for name in tables}
         if (other := self.split.digests) != [s["sha256"] for s in self.recipe["data"]["sources"]]:
             made_of["files"] = other
+        if "vocabulary" in tables:
+            made_of["normalisation"] = self.recipe["release"]["normalisation"]
         if "student" in tables:
             made_of["tokens_max"] = self.recipe["release"]["tokens_max"]
         part = json.dumps(made_of, sort_keys=True)
@@ -185,13 +187,17 @@ class Run:
 
         scores = onnx_export.scores(model, validation_ids)
 
-        def thresholds(kind: str) -> list[calibration.Threshold]:
-            precision = recipe["thresholds"][kind]
-            columns = zip(names, scores.T, split.validation.labels.T, weights.T, strict=True)
-            return [calibration.threshold_for_precision(x, y, w, precision.get(name, precision["other"])) for name, x, y, w in columns]
+        def wanted(kind: str) -> list[float]:
+            return [recipe["thresholds"][kind].get(name, recipe["thresholds"][kind]["other"]) for name in names]
 
-        review, block = thresholds("review_precision"), thresholds("block_precision")
-        block = [max(r, b, key=lambda t: t.score) for r, b in zip(review, block, strict=True)]
+        def thresholds(kind: str) -> list[calibration.Threshold]:
+            columns = zip(wanted(kind), scores.T, split.validation.labels.T, weights.T, strict=True)
+            return [calibration.threshold_for_precision(x, y, w, precision) for precision, x, y, w in columns]
+
+        # A release says nothing of blocking by a label that does not reach the precision for it.
+        review = thresholds("review_precision")
+        block = [t if t.precision >= precision else None for t, precision in zip(thresholds("block_precision"), wanted("block_precision"), strict=True)]
+        block = [b and max(r, b, key=lambda t: t.score) for r, b in zip(review, block, strict=True)]
         scores = onnx_export.scores(model, reader.ids(split.test.text))
         at = [t.score for t in review]
         own = split.test.natural

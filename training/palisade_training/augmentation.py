@@ -47,7 +47,7 @@ def _pick(generator: np.random.Generator, items):
 
 
 def misspell(word: str, generator: np.random.Generator) -> str:
-    """One trick on a word of at least four letters. Those that normalisation undoes wholly are left out, but for a few."""
+    """One trick on a word of at least four letters. Normalisation undoes many of them again; the rest is what a model has to learn."""
     i = int(generator.integers(1, len(word) - 1))
     match int(generator.integers(10)):
         case 0:

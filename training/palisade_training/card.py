@@ -55,10 +55,10 @@ def held_back_section(manifest: dict) -> str:
     for name, m in everything["labels"].items():
         own = natural["labels"].get(name)
         cells = [f"{own['positives']} of {own['rows']}", number(own["roc_auc"], 4), number(own["average_precision"]), number(own["calibration_error"], 4)] if own else ["–"] * 4
-        review, block = thresholds[name]["review"], thresholds[name]["block"]
+        chosen = [thresholds[name].get(kind) for kind in ("review", "block")]
         rows.append(
             [name, *cells, f"{m['positives']:,} of {m['rows']:,}", number(m["roc_auc"], 4), number(m["average_precision"])]
-            + [f"{t['threshold']:.3f} ({t['precision']:.2f}, {t['recall']:.2f})" for t in (review, block)]
+            + [f"{t['threshold']:.3f} ({t['precision']:.2f}, {t['recall']:.2f})" if t else "–" for t in chosen]
         )
     head = ["label", "positives, natural rate", "ROC AUC", "average precision", "calibration error", "positives, all sets", "ROC AUC", "average precision", "review at (precision, recall)", "block at (precision, recall)"]
     return table(head, rows)
@@ -162,7 +162,7 @@ child abuse (nothing here was trained for it); long documents.
 TOXICITY, SEVERE_TOXICITY, INSULT, PROFANITY, THREAT and IDENTITY_ATTACK mean what they mean in Perspective's set. HATE is an attack on people for a protected attribute, as many sets of different
 guidelines have it. SEXUALLY_EXPLICIT is learnt from the few human labels of ConvAbuse and from word lists (a clear wording is yes, none of a broad list's words is no, all between is unknown): it knows
 explicit wording better than innuendo. SPAM is learnt from one rule of Reddit communities against advertising, with texts without any commercial word as counter-examples.
-In sets that judge nothing but hate, a text that is hate counts as toxic, and one that is not, and has no word of a broad list, as not toxic.
+Sets that judge nothing but hate mostly call it toxic too (not where it is only implied); a text there that is not hate, and has no word of a broad list, counts as not toxic.
 Left out, because no allowed set supports them: self-harm, violence without a threat, misinformation, personal data.
 
 ## Data
@@ -176,7 +176,7 @@ overlap by 0.8, count once over all sets; the split is by a hash of the text.
 
 Nothing was trained, calibrated or given a threshold on them; they were looked at while the recipe was made. Of each label only the cells that people judged count. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there, THREAT above
 all, so their own figures say little. Thresholds are the lowest scores with the recipe's precision for "review" and for "block" on validation rows (precision and recall there in brackets), weighted to the natural rate
-for the first six; where no score reaches that precision with a tenth of the positives, the one with the highest F1. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
+for the first six; where no score reaches that precision with a tenth of the positives, "review" is the one with the highest F1, and there is none to block. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
 also on cells that word lists filled.
 
 {held_back_section(manifest)}
@@ -184,7 +184,7 @@ also on cells that word lists filled.
 ## Measured: other sets
 
 By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets whose licence forbids training are only measured on; of those in the table above only rows that training holds back are. Texts that
-are also in a set that was trained on are left out.
+a trained set repeats word for word are left out.
 
 {development_section(development)}
 

@@ -1,4 +1,4 @@
-"""The training table: all sets of a recipe, without repeats and near-repeats, normalised, split by a hash of the text."""
+"""The training table: all sets of a recipe, without repeats and near-repeats, split by a hash of the text."""
 
 from __future__ import annotations
 

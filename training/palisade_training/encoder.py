@@ -1,4 +1,4 @@
-"""The network: the first layers of a BERT-family encoder, mean pooling, one linear head."""
+"""The network: layers of a BERT-family encoder, mean pooling, one linear head."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def write(
     model: bytes,
     tokenizer_json: str,
     review: list[Threshold],
-    block: list[Threshold],
+    block: list[Threshold | None],
     split: Split,
     stages: dict[str, dict],
     metrics: dict,
@@ -112,7 +112,7 @@ def write(
         "schema": "palisade-release/1",
         **{key: head[key] for key in ("name", "version", "description", "licence", "languages")},
         "labels": [
-            {"name": name, "threshold": round(r.score, 3), "review": chosen(r), "block": chosen(b)}
+            {"name": name, "threshold": round(r.score, 3), "review": chosen(r)} | ({"block": chosen(b)} if b else {})
             for name, r, b in zip(recipe["labels"]["names"], review, block, strict=True)
         ],
         "tokens_max": head["tokens_max"],

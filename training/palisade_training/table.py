@@ -229,7 +229,7 @@ def word_list_labels(text: str, known: dict[str, float], hate_only: bool) -> dic
     """What word lists say of a text beside what people said (``known``).
 
     SEXUALLY_EXPLICIT: a clear wording is yes, a text with no word of a broad list is no. SPAM: a text with no word of a broad list is no.
-    TOXICITY in sets that judge nothing but hate (``hate_only``), where hate counts as toxic: a text that is not hate, and has no word of a broad list,
+    TOXICITY in sets that judge nothing but hate (``hate_only``), and mostly call it toxic: a text that is not hate, and has no word of a broad list,
     is no. Without that, such a set teaches that whoever names a group is toxic. All between stays missing.
     """
     labels = {}

@@ -11,7 +11,7 @@
 //! 3. look-alike letters of other scripts become Latin ones, where the word mixes scripts or the text is mostly Latin;
 //! 4. digits and signs that stand for letters become letters (`1d10t`, `b!tch`, `a$$`);
 //! 5. a letter that is repeated more than twice is written twice, a sign more than three times three times (not in addresses);
-//! 6. misspelt words become the words they are written for ([`crate::respell`]), but not those that look like names;
+//! 6. misspelt words become the words they are written for (`respell.rs`), but not those that look like names;
 //! 7. single letters become one word where three or more follow each other, with white space between them (`i d i o t`, a separator
 //!    behind each letter is dropped) or one separator inside a word (`i.d.i.o.t`), and so do two halves of a common word (`idi ot`).
 //!
@@ -34,7 +34,9 @@ const SPELLED_LETTERS_MIN: usize = 3;
 const SPELLED_LETTERS_MAX: usize = 32;
 /// Most times that a letter may follow itself.
 const LETTER_REPEATS_MAX: usize = 2;
-/// Most times that a sign may follow itself.
+/// Most times that a sign may follow itself behind a letter, where it may hide letters.
+const MASK_REPEATS_MAX: usize = 8;
+/// Most times that another sign may follow itself.
 const SIGN_REPEATS_MAX: usize = 3;
 
 /// A normalised text.
@@ -81,7 +83,10 @@ pub fn normalise(text: &str) -> Normalised {
     let latin = is_mostly_latin(text);
     let mut folded: Vec<Folded> = Vec::new();
     let mut sentence_begins = true;
+    let mut end = 0;
     for (start, word) in words(text) {
+        sentence_begins |= text.get(end..start).is_some_and(|gap| gap.contains(['\n', '\r', '\u{2029}']));
+        end = start + word.len();
         for (piece, source) in without_emoji(word, start) {
             match piece {
                 Piece::Emoji(name) => {
@@ -95,7 +100,10 @@ pub fn normalise(text: &str) -> Normalised {
                 Piece::Text(piece) => {
                     let plain = fold_word(piece, latin);
                     let word = respelt(&plain, sentence_begins).unwrap_or(plain);
-                    sentence_begins = word.ends_with(['.', '!', '?', ':', ';', '"', '”', '*']);
+                    if word.contains(char::is_alphanumeric) {
+                        let said = word.trim_end_matches([')', ']', '"', '”', '\'', '’', '*', '_']);
+                        sentence_begins = said.ends_with(['.', '!', '?', ':', ';', '…']);
+                    }
                     folded.push(Folded { word, source, is_emoji: false });
                 }
             }
@@ -311,13 +319,16 @@ fn without_leet(mut word: Vec<char>) -> Vec<char> {
 fn unleet_to_word(core: &[char]) -> Option<Vec<char>> {
     const LETTERS_MIN: usize = 4;
     let letters = core.iter().filter(|c| c.is_ascii_alphabetic()).count();
-    let a_number = core.iter().take(2).all(char::is_ascii_digit);
-    if core.len() < LETTERS_MIN || letters == 0 || letters == core.len() || a_number || core.first() == Some(&'@') {
+    let leading = core.iter().take_while(|c| c.is_ascii_digit()).count();
+    let trailing = core.iter().rev().take_while(|c| c.is_ascii_digit()).count();
+    if core.len() < LETTERS_MIN || letters == 0 || letters == core.len() || leading > 1 || core.first() == Some(&'@') {
         return None;
     }
-    let letters = core.iter().map(|&c| if c.is_ascii_alphabetic() { Some(c.to_ascii_lowercase()) } else { leet(c) });
-    let word: String = letters.collect::<Option<_>>()?;
-    respell::is_common(&word).then(|| word.chars().collect())
+    let word = core.iter().map(|&c| if c.is_ascii_alphabetic() { Some(c.to_ascii_lowercase()) } else { leet(c) });
+    let word: String = word.collect::<Option<_>>()?;
+    // A number before or behind letters is a number, but for words that people hide.
+    let fits = if letters + leading.max(trailing) == core.len() { respell::is_masked(&word) } else { respell::is_common(&word) };
+    fits.then(|| word.chars().collect())
 }
 
 fn unleet(core: &[char]) -> Option<Vec<char>> {
@@ -352,13 +363,23 @@ fn unleet(core: &[char]) -> Option<Vec<char>> {
 /// Step 5.
 fn without_repeats(word: &[char]) -> String {
     let mut out = String::with_capacity(word.len());
-    let mut previous = None;
+    let mut previous: Option<char> = None;
     let mut times = 0;
+    let mut masks = false;
     for &c in word {
         let small = c.to_lowercase().next().unwrap_or(c);
-        times = if previous == Some(small) { times + 1 } else { 1 };
+        if previous == Some(small) {
+            times += 1;
+        } else {
+            times = 1;
+            masks = is_mask(c) && previous.is_some_and(char::is_alphabetic);
+        }
         previous = Some(small);
-        let times_max = if c.is_alphabetic() { LETTER_REPEATS_MAX } else { SIGN_REPEATS_MAX };
+        let times_max = match c {
+            _ if c.is_alphabetic() => LETTER_REPEATS_MAX,
+            _ if masks => MASK_REPEATS_MAX,
+            _ => SIGN_REPEATS_MAX,
+        };
         if times <= times_max || c.is_numeric() {
             out.push(c);
         }
@@ -369,7 +390,6 @@ fn without_repeats(word: &[char]) -> String {
 /// Step 6, for the letters of a word with what is around them. A word that begins with a capital inside a sentence may be a name: it is
 /// left alone, unless letters of it are masked.
 fn respelt(word: &str, sentence_begins: bool) -> Option<String> {
-    let is_mask = |c: char| matches!(c, '*' | '#' | '%' | '^');
     let from = word.find(|c: char| c.is_ascii_alphabetic())?;
     let (before, rest) = word.split_at(from);
     if before.ends_with(['@', '#']) || before.contains(char::is_alphanumeric) {
@@ -393,8 +413,19 @@ fn respelt(word: &str, sentence_begins: bool) -> Option<String> {
     if capital && !sentence_begins && core.len() > 1 && letters.all(|c| c.is_ascii_lowercase()) {
         return None;
     }
-    let meant = respell::respell(&core.to_ascii_lowercase())?;
-    Some([before, &meant, behind].concat())
+    let small = core.to_ascii_lowercase();
+    if let Some(meant) = respell::respell(&small) {
+        return Some([before, &meant, behind].concat());
+    }
+    // Signs at the end hid nothing.
+    let stem = small.trim_end_matches(is_mask);
+    let meant = respell::respell(stem).filter(|_| stem.len() < small.len())?;
+    Some([before, &meant, core.get(stem.len()..)?, behind].concat())
+}
+
+/// Whether the sign hides a letter inside a word.
+fn is_mask(c: char) -> bool {
+    matches!(c, '*' | '#' | '%' | '^')
 }
 
 /// Step 7, over words and inside one.
@@ -474,7 +505,11 @@ fn halves(first: &Folded, second: &Folded) -> Option<String> {
     const LETTERS_MIN: usize = 4;
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphabetic());
     let (core, signs) = second.word.split_at(second.word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(second.word.len()));
-    if !is_word(&first.word) || !is_word(core) || signs.contains(char::is_alphanumeric) || first.word.len() + core.len() < LETTERS_MIN {
+    if first.is_emoji || second.is_emoji || !is_word(&first.word) || !is_word(core) || signs.contains(char::is_alphanumeric) {
+        return None;
+    }
+    let is_name = core.starts_with(|c: char| c.is_ascii_uppercase()) && core.contains(|c: char| c.is_ascii_lowercase());
+    if is_name || first.word.len() + core.len() < LETTERS_MIN {
         return None;
     }
     let (one, two) = (first.word.to_ascii_lowercase(), core.to_ascii_lowercase());
@@ -567,7 +602,7 @@ mod tests {
         check("y0u 4r3 4n 1d10t", "you are 4n idiot");
         check("b!tch a$$hole @sshole sh1t! $hit", "bitch asshole asshole shit! shit");
         check("l0ser, l0ser.", "loser, loser.");
-        check("5hit 1d107! 4chan 10th 100mb 50s 700k", "shit idiot! 4chan 10th 100mb 50s 700k");
+        check("5hit 1d107! 4chan 10th 100mb 50s 700k level5 5top", "shit idiot! 4chan 10th 100mb 50s 700k level5 5top");
     }
 
     #[test]
@@ -600,6 +635,9 @@ mod tests {
         check("the idoit's mistake", "the idiot's mistake");
         check("said Idoit of @idoit and #idoit", "said Idoit of @idoit and #idoit");
         check("stpid.example.org a/stpid", "stpid.example.org a/stpid");
+        check("you n****r! f****t idoit* as good as*", "you nigger! faggot idiot* as good as*");
+        check("he said\nIdoit. (Idoit!) Idoit", "he said\nidiot. (idiot!) idiot".replace('\n', " ").as_str());
+        check("an idi Ot, bon 🔥", "an idi Ot, bon fire");
     }
 
     #[test]
@@ -619,6 +657,13 @@ mod tests {
         let found: Vec<_> =
             normalised.words.iter().map(|w| (&normalised.text[w.place.clone()], &text[w.source.clone()])).collect();
         assert_eq!(found, [("You", "You"), ("idiot", "і d\u{200B} і о t"), ("thumbs up", "👍👍"), ("ok", "ok")]);
+        let text = "a s t u p i d! idi  ot, f**k stpid";
+        let normalised = normalise(text);
+        let found: Vec<_> =
+            normalised.words.iter().map(|w| (&normalised.text[w.place.clone()], &text[w.source.clone()])).collect();
+        let expected =
+            [("a", "a"), ("stupid!", "s t u p i d!"), ("idiot,", "idi  ot,"), ("fuck", "f**k"), ("stupid", "stpid")];
+        assert_eq!(found, expected);
     }
 
     /// More than ten times what is read of a text: it would take minutes if the time grew with the square.
@@ -662,6 +707,11 @@ mod tests {
             " ",
             "\u{2028}",
             "://",
+            "s*#*#*#*abcdefg ",
+            "f*#*#*#*#z ",
+            "idi ot ",
+            "srtqxw ",
+            "aabbccddeeff ",
         ] {
             for text in [piece.repeat(length / piece.len()), format!("a{}", piece.repeat(length / piece.len()))] {
                 let normalised = normalise(&text);
@@ -672,7 +722,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_has_a_form(text: String) {
+        fn every_text_has_a_form(text in prop_oneof![any::<String>(), "([a-zA-Z*#%^'!.0-9🔥]{1,12} ?){0,20}"]) {
             let normalised = normalise(&text);
             let mut end = 0;
             for word in &normalised.words {

@@ -25,15 +25,19 @@ const LETTERS_MIN: usize = 4;
 const LETTERS_MAX: usize = 20;
 /// Pairs of equal letters of which each may be one letter.
 const PAIRS_MAX: usize = 4;
-/// Masked letters in a word, at most.
-const MASKED_MAX: usize = 8;
+/// Masked letters in a word that is on the list, at most.
+const MASKED_MAX: usize = 2;
 
-/// What masks stand for first: words that people mask. In this order where a mask fits several.
-const MASKED: &[&str] = &[
+/// What masks stand for first, in this order where a mask fits several: words that people mask.
+const SWEARING: &[&str] = &[
     "fuck", "shit", "bitch", "cunt", "ass", "dick", "fucking", "fucked", "fucker", "fuckers", "fucks", "asshole", "assholes", "bitches",
-    "bullshit", "shitty", "motherfucker", "motherfucking", "pussy", "cock", "whore", "whores", "slut", "sluts", "bastard", "bastards",
-    "damn", "nigger", "niggers", "nigga", "niggas", "faggot", "faggots", "fag", "fags", "retard", "retards", "retarded", "rape", "raped",
-    "rapist", "tranny", "kike", "kikes", "dumbass", "jackass", "piss", "pissed", "tits", "cum", "porn", "sex",
+    "bullshit", "shitty", "motherfucker", "motherfucking", "pussy", "cock", "bastard", "bastards", "damn", "dumbass", "jackass", "piss",
+    "pissed", "tits", "cum", "porn", "sex", "rape", "raped", "rapist",
+];
+/// Then these, where two letters can be seen.
+const SLURS: &[&str] = &[
+    "whore", "whores", "slut", "sluts", "nigger", "niggers", "nigga", "niggas", "faggot", "faggots", "fag", "fags", "retard", "retards",
+    "retarded", "tranny", "kike", "kikes",
 ];
 
 fn is_mask(letter: u8) -> bool {
@@ -46,17 +50,12 @@ pub(crate) fn respell(word: &str) -> Option<String> {
     if letters.len() > LETTERS_MAX || !letters.first()?.is_ascii_lowercase() {
         return None;
     }
-    let masked = letters.iter().filter(|&&letter| is_mask(letter)).count();
-    if masked > 0 {
-        return if masked > MASKED_MAX { None } else { unmasked(letters) };
+    if letters.iter().any(|&letter| is_mask(letter)) {
+        return unmasked(letters);
     }
     if letters.len() < LETTERS_MIN {
         let hides = letters.len() + 1 == LETTERS_MIN && !letters.iter().any(|letter| b"aeiouy".contains(letter));
-        let mut best = Best::new(COMMON);
-        if hides && !is_right(letters) {
-            with_one_more(letters, &mut best);
-        }
-        return best.word().filter(|word| MASKED.contains(&word.as_str()));
+        return if hides && !is_right(letters) { with_a_letter_of_a_masked_word(letters) } else { None };
     }
     let known = commonness(letters);
     if is_right(letters) || known == 0 && is_a_form(letters) {
@@ -79,6 +78,11 @@ pub(crate) fn is_common(word: &str) -> bool {
 /// Whether the word is on the list at all.
 pub(crate) fn is_known(word: &str) -> bool {
     number(word.as_bytes()) > 0
+}
+
+/// Whether people mask the word.
+pub(crate) fn is_masked(word: &str) -> bool {
+    SWEARING.contains(&word) || SLURS.contains(&word)
 }
 
 /// Whether the word is not read as a misspelt one.
@@ -200,6 +204,15 @@ fn with_one_more(word: &[u8], best: &mut Best) {
     }
 }
 
+/// The word that people mask of which one letter, neither the first nor the last, is left out.
+fn with_a_letter_of_a_masked_word(word: &[u8]) -> Option<String> {
+    let lacks_one = |whole: &&&str| {
+        whole.len() == word.len() + 1
+            && (1..word.len()).any(|i| whole.bytes().take(i).chain(whole.bytes().skip(i + 1)).eq(word.iter().copied()))
+    };
+    SWEARING.iter().chain(SLURS).find(lacks_one).map(|whole| (*whole).to_owned())
+}
+
 fn with_neighbours_exchanged(word: &[u8], best: &mut Best) {
     for i in 1..word.len() {
         let mut exchanged = word.to_vec();
@@ -211,36 +224,45 @@ fn with_neighbours_exchanged(word: &[u8], best: &mut Best) {
 }
 
 /// The word behind a mask: a word that people mask, of which a run of signs hides as many letters or fewer, or else a common one, each sign for a
-/// letter. A mask at the end may be a footnote, or stress: only what people mask is read into it.
+/// letter. A mask at the end may be a footnote, or stress: only what people mask is read into it, and one sign behind a whole word is none.
 fn unmasked(pattern: &[u8]) -> Option<String> {
+    let letters = pattern.iter().filter(|&&sign| !is_mask(sign)).count();
+    let masked = pattern.len() - letters;
+    let (&last, whole) = pattern.split_last()?;
+    if is_mask(last) && masked == 1 && number(whole) > 0 {
+        return None;
+    }
+    let candidates = || SWEARING.iter().chain(SLURS.iter().filter(|_| letters > 1));
     let fits = |word: &&&str| {
         word.len() == pattern.len() && word.bytes().zip(pattern).all(|(letter, &sign)| is_mask(sign) || letter == sign)
     };
-    if let Some(word) = MASKED.iter().find(fits).or_else(|| MASKED.iter().find(|word| fits_shorter(pattern, word.as_bytes()))) {
+    if let Some(word) = candidates().find(fits).or_else(|| candidates().find(|word| fits_shorter(pattern, word.as_bytes()))) {
         return Some((*word).to_owned());
     }
-    let letters = pattern.iter().filter(|&&sign| !is_mask(sign)).count();
-    if pattern.last().is_none_or(|&last| is_mask(last)) || letters < 3 || letters <= pattern.len() / 2 {
+    if is_mask(last) || letters < 3 || masked > MASKED_MAX {
         return None;
     }
     let mut best = Best::new(COMMON);
-    let mut places = vec![(Place::root()?, Vec::new())];
-    for &sign in pattern {
-        let mut next = Vec::new();
-        for (place, word) in places {
-            let with = |letter: u8| [word.as_slice(), &[letter]].concat();
-            if is_mask(sign) {
-                next.extend(place.following().map(|(letter, place)| (place, with(letter))));
-            } else {
-                next.extend(place.step(sign).map(|place| (place, with(sign))));
-            }
-        }
-        places = next;
-    }
-    for (place, word) in places {
-        best.offer(place.commonness(), || word);
-    }
+    fill(Place::root()?, pattern, &mut Vec::with_capacity(pattern.len()), &mut best);
     best.word()
+}
+
+/// Offers every word that fits the pattern, each sign for a letter.
+fn fill(place: Place, pattern: &[u8], word: &mut Vec<u8>, best: &mut Best) {
+    let Some((&sign, rest)) = pattern.split_first() else {
+        best.offer(place.commonness(), || word.clone());
+        return;
+    };
+    let mut go = |letter: u8, next: Place| {
+        word.push(letter);
+        fill(next, rest, word, best);
+        word.pop();
+    };
+    if is_mask(sign) {
+        place.following().for_each(|(letter, next)| go(letter, next));
+    } else if let Some(next) = place.step(sign) {
+        go(sign, next);
+    }
 }
 
 /// Whether a pattern that ends with a letter fits a word where each run of its signs stands for one letter or more, up to their number.
@@ -307,7 +329,12 @@ mod tests {
         ] {
             assert_eq!(respell(written).as_deref(), Some(meant), "{written}");
         }
-        for written in ["price***", "a*b", "x*y*z", "*", "n*", "*not"] {
+        for (written, meant) in
+            [("cnt", "cunt"), ("n****r", "nigger"), ("b****", "bitch"), ("r****d", "retard"), ("a*****e", "asshole")]
+        {
+            assert_eq!(respell(written).as_deref(), Some(meant), "{written}");
+        }
+        for written in ["price***", "a*b", "x*y*z", "*", "n*", "*not", "as*", "dam*", "k***", "such*", "s*#*#*#*abcdefg"] {
             assert_eq!(respell(written), None, "{written}");
         }
     }
