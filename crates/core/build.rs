@@ -1,5 +1,7 @@
 //! Builds the word list that respelling goes by into a finite-state map, which is read in place.
 
+#![allow(clippy::disallowed_methods, reason = "a build script reads and writes files")]
+
 use std::error::Error;
 use std::path::Path;
 use std::{env, fs};

@@ -132,7 +132,7 @@ impl Table {
             return Ok(());
         }
         let (start, end) = if self.colour { (DIM, PLAIN) } else { ("", "") };
-        writeln!(out, "{start}* at or above the label's threshold · release {}{end}", self.release)?;
+        writeln!(out, "{start}* at or above the label's threshold for review · release {}{end}", self.release)?;
         if self.truncated > 0 {
             writeln!(
                 out,

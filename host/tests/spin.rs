@@ -50,7 +50,8 @@ mod spin {
 }
 use spin::fermyon::spin::{key_value, variables};
 
-const POLICIES: &str = "[policies.strict]\nreview = { INSULT = 0.1 }\nblock = { TOXICITY = 0.9 }\n";
+const POLICIES: &str = "[policies.strict]\nreview = { INSULT = 0.1 }\nblock = { TOXICITY = 0.9 }\n\
+                        [policies.release]\nreview = \"release\"\nblock = \"release\"\n";
 const ORIGIN: &str = "https://forum.example.org";
 
 /// The app as Spin would instantiate it.
@@ -320,12 +321,32 @@ async fn spin_and_serve_answer_with_the_same_bytes() {
         let of_serve = server.send(&[head.as_bytes(), body.as_bytes()].concat());
         let of_spin = app.answer(request.body(Full::new(Bytes::from(body))).unwrap()).await;
         assert!(of_serve.status < 500, "{method} {path}: {}", of_serve.text());
+        if path == "/v1/policies" {
+            assert_thresholds_of_the_release(&of_serve.text());
+        }
         assert_eq!(comparable(of_spin), comparable(of_serve), "{method} {path}");
     }
     let kept: Vec<String> = app.services.store.lock().unwrap().keys().cloned().collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(kept[0].starts_with("feedback/"), "{kept:?}");
     assert_eq!(server.stop().0, Some(0));
+}
+
+/// The policy `release` has what the manifest says, all the way through the components.
+fn assert_thresholds_of_the_release(policies: &str) {
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read("../models/english-toxicity/release.json").unwrap()).unwrap();
+    let policies: Value = serde_json::from_str(policies).unwrap();
+    for label in manifest["labels"].as_array().unwrap() {
+        let expected = json!({"review": label["threshold"], "block": label["block"]["threshold"]});
+        assert_eq!(
+            policies["policies"]["release"]["labels"][label["name"].as_str().unwrap()],
+            expected,
+            "{}",
+            label["name"]
+        );
+    }
+    assert!(manifest["labels"].as_array().unwrap().iter().any(|label| label.get("block").is_some()));
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ pub mod engine;
 #[cfg(feature = "tract")]
 pub mod model;
 pub mod normalise;
-mod respell;
 pub mod release;
+mod respell;
 #[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod sentences;
 #[cfg(any(feature = "encoder", feature = "tract"))]

@@ -327,7 +327,11 @@ fn unleet_to_word(core: &[char]) -> Option<Vec<char>> {
     let word = core.iter().map(|&c| if c.is_ascii_alphabetic() { Some(c.to_ascii_lowercase()) } else { leet(c) });
     let word: String = word.collect::<Option<_>>()?;
     // A number before or behind letters is a number, but for words that people hide.
-    let fits = if letters + leading.max(trailing) == core.len() { respell::is_masked(&word) } else { respell::is_common(&word) };
+    let fits = if letters + leading.max(trailing) == core.len() {
+        respell::is_masked(&word)
+    } else {
+        respell::is_common(&word)
+    };
     fits.then(|| word.chars().collect())
 }
 
@@ -439,7 +443,9 @@ fn join_spelled(folded: &[Folded]) -> Normalised {
             rest = rest.get(run.len()..).unwrap_or_default();
             continue;
         }
-        if let Some((joined, second, left)) = behind.split_first().and_then(|(second, left)| Some((halves(first, second)?, second, left))) {
+        if let Some((joined, second, left)) =
+            behind.split_first().and_then(|(second, left)| Some((halves(first, second)?, second, left)))
+        {
             out.push(&joined, first.source.start..second.source.end);
             rest = left;
             continue;
@@ -479,7 +485,9 @@ fn single_letters(words: &[Folded]) -> (Vec<(char, Range<usize>)>, &str) {
 /// One word of single letters; the first few stay on their own where the rest is a common word (`a s t u p i d`).
 fn push_spelled(out: &mut Normalised, run: &[(char, Range<usize>)], tail: &str) {
     const OWN_MAX: usize = 3;
-    let word = |letters: &[(char, Range<usize>)]| letters.iter().map(|(letter, _)| letter.to_ascii_lowercase()).collect::<String>();
+    let word = |letters: &[(char, Range<usize>)]| {
+        letters.iter().map(|(letter, _)| letter.to_ascii_lowercase()).collect::<String>()
+    };
     let whole = word(run);
     let respelt = respell::respell(&whole);
     let own = if respell::is_known(&whole) || respelt.is_some() {
@@ -504,8 +512,14 @@ fn push_spelled(out: &mut Normalised, run: &[(char, Range<usize>)], tail: &str) 
 fn halves(first: &Folded, second: &Folded) -> Option<String> {
     const LETTERS_MIN: usize = 4;
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphabetic());
-    let (core, signs) = second.word.split_at(second.word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(second.word.len()));
-    if first.is_emoji || second.is_emoji || !is_word(&first.word) || !is_word(core) || signs.contains(char::is_alphanumeric) {
+    let (core, signs) =
+        second.word.split_at(second.word.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(second.word.len()));
+    if first.is_emoji
+        || second.is_emoji
+        || !is_word(&first.word)
+        || !is_word(core)
+        || signs.contains(char::is_alphanumeric)
+    {
         return None;
     }
     let is_name = core.starts_with(|c: char| c.is_ascii_uppercase()) && core.contains(|c: char| c.is_ascii_lowercase());

@@ -295,7 +295,10 @@ mod tests {
         check(|m| m["labels"] = serde_json::json!([]), "labels must not be empty");
         check(|m| m["labels"][0]["name"] = "toxic".into(), "upper case");
         check(|m| m["labels"][0]["threshold"] = 1.5.into(), "1.5");
-        check(|m| m["labels"][0]["block"] = serde_json::json!({"threshold": 0.4}), "block threshold of TOXICITY is 0.4");
+        check(
+            |m| m["labels"][0]["block"] = serde_json::json!({"threshold": 0.4}),
+            "block threshold of TOXICITY is 0.4",
+        );
         check(|m| m["tokens_max"] = 0.into(), "tokens_max is 0");
         check(
             |m| m["normalisation"] = "palisade-9".into(),

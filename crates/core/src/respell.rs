@@ -30,14 +30,45 @@ const MASKED_MAX: usize = 2;
 
 /// What masks stand for first, in this order where a mask fits several: words that people mask.
 const SWEARING: &[&str] = &[
-    "fuck", "shit", "bitch", "cunt", "ass", "dick", "fucking", "fucked", "fucker", "fuckers", "fucks", "asshole", "assholes", "bitches",
-    "bullshit", "shitty", "motherfucker", "motherfucking", "pussy", "cock", "bastard", "bastards", "damn", "dumbass", "jackass", "piss",
-    "pissed", "tits", "cum", "porn", "sex", "rape", "raped", "rapist",
+    "fuck",
+    "shit",
+    "bitch",
+    "cunt",
+    "ass",
+    "dick",
+    "fucking",
+    "fucked",
+    "fucker",
+    "fuckers",
+    "fucks",
+    "asshole",
+    "assholes",
+    "bitches",
+    "bullshit",
+    "shitty",
+    "motherfucker",
+    "motherfucking",
+    "pussy",
+    "cock",
+    "bastard",
+    "bastards",
+    "damn",
+    "dumbass",
+    "jackass",
+    "piss",
+    "pissed",
+    "tits",
+    "cum",
+    "porn",
+    "sex",
+    "rape",
+    "raped",
+    "rapist",
 ];
 /// Then these, where two letters can be seen.
 const SLURS: &[&str] = &[
-    "whore", "whores", "slut", "sluts", "nigger", "niggers", "nigga", "niggas", "faggot", "faggots", "fag", "fags", "retard", "retards",
-    "retarded", "tranny", "kike", "kikes",
+    "whore", "whores", "slut", "sluts", "nigger", "niggers", "nigga", "niggas", "faggot", "faggots", "fag", "fags",
+    "retard", "retards", "retarded", "tranny", "kike", "kikes",
 ];
 
 fn is_mask(letter: u8) -> bool {
@@ -167,9 +198,14 @@ fn commonness(word: &[u8]) -> u64 {
 
 /// Whether the word is a common one with an ending.
 fn is_a_form(word: &[u8]) -> bool {
-    const ENDINGS: &[&[u8]] =
-        &[b"s", b"es", b"d", b"ed", b"ing", b"in", b"r", b"er", b"ers", b"ly", b"y", b"ish", b"ness", b"able", b"ism", b"ist", b"less"];
-    ENDINGS.iter().filter_map(|ending| word.strip_suffix(*ending)).any(|stem| stem.len() >= 3 && commonness(stem) >= COMMON)
+    const ENDINGS: &[&[u8]] = &[
+        b"s", b"es", b"d", b"ed", b"ing", b"in", b"r", b"er", b"ers", b"ly", b"y", b"ish", b"ness", b"able", b"ism",
+        b"ist", b"less",
+    ];
+    ENDINGS
+        .iter()
+        .filter_map(|ending| word.strip_suffix(*ending))
+        .any(|stem| stem.len() >= 3 && commonness(stem) >= COMMON)
 }
 
 /// Each of two equal letters that follow each other may be one.
@@ -236,7 +272,9 @@ fn unmasked(pattern: &[u8]) -> Option<String> {
     let fits = |word: &&&str| {
         word.len() == pattern.len() && word.bytes().zip(pattern).all(|(letter, &sign)| is_mask(sign) || letter == sign)
     };
-    if let Some(word) = candidates().find(fits).or_else(|| candidates().find(|word| fits_shorter(pattern, word.as_bytes()))) {
+    if let Some(word) =
+        candidates().find(fits).or_else(|| candidates().find(|word| fits_shorter(pattern, word.as_bytes())))
+    {
         return Some((*word).to_owned());
     }
     if is_mask(last) || letters < 3 || masked > MASKED_MAX {
@@ -290,7 +328,24 @@ mod tests {
 
     #[test]
     fn words_stay() {
-        for word in ["hello", "idiots", "ssd", "xhtml", "shh", "tyranny", "tranny", "looser", "lmao", "coffee", "running", "xyzzyx", "a", "", "kangaroo", "bookkeeper"] {
+        for word in [
+            "hello",
+            "idiots",
+            "ssd",
+            "xhtml",
+            "shh",
+            "tyranny",
+            "tranny",
+            "looser",
+            "lmao",
+            "coffee",
+            "running",
+            "xyzzyx",
+            "a",
+            "",
+            "kangaroo",
+            "bookkeeper",
+        ] {
             assert_eq!(respell(word), None, "{word}");
         }
     }
@@ -334,7 +389,9 @@ mod tests {
         {
             assert_eq!(respell(written).as_deref(), Some(meant), "{written}");
         }
-        for written in ["price***", "a*b", "x*y*z", "*", "n*", "*not", "as*", "dam*", "k***", "such*", "s*#*#*#*abcdefg"] {
+        for written in
+            ["price***", "a*b", "x*y*z", "*", "n*", "*not", "as*", "dam*", "k***", "such*", "s*#*#*#*abcdefg"]
+        {
             assert_eq!(respell(written), None, "{written}");
         }
     }

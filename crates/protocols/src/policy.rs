@@ -80,6 +80,29 @@ struct Thresholds {
     labels: BTreeMap<String, Option<f64>>,
 }
 
+/// Whose threshold counts.
+enum Found {
+    Own(Option<f64>),
+    OfRelease,
+}
+
+impl Thresholds {
+    /// What they say of a label, under those of a community.
+    fn find(&self, over: Option<&Self>, label: &Label) -> Found {
+        if let Some(threshold) = over.and_then(|over| over.labels.get(&label.name)) {
+            return Found::Own(*threshold);
+        }
+        if over.is_some_and(|over| over.release) {
+            return Found::OfRelease;
+        }
+        match self.labels.get(&label.name) {
+            Some(threshold) => Found::Own(*threshold),
+            None if self.release => Found::OfRelease,
+            None => Found::Own(None),
+        }
+    }
+}
+
 /// A threshold that a score has reached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fired {
@@ -174,24 +197,24 @@ impl Policy {
         Judgement { verdict, fired }
     }
 
-    /// The thresholds that count for a label in a community.
+    /// The thresholds that count for a label in a community. The release's own for blocking counts where the policy's for review is lower.
     pub fn thresholds(&self, community: Option<&str>, label: &Label) -> LabelThresholds {
-        let name = label.name.as_str();
-        let of_community = community.and_then(|name| self.communities.get(name));
-        let find = |base: &Thresholds, over: Option<&Thresholds>, of_release: Option<f32>| {
-            if let Some(threshold) = over.and_then(|over| over.labels.get(name)) {
-                return *threshold;
-            }
-            let of_release = of_release.map(decimal);
-            if over.is_some_and(|over| over.release) {
-                return of_release;
-            }
-            base.labels.get(name).copied().unwrap_or(of_release.filter(|_| base.release))
+        let over = community.and_then(|name| self.communities.get(name));
+        let review = match self.review.find(over.map(|(review, _)| review), label) {
+            Found::Own(own) => own,
+            Found::OfRelease => Some(decimal(label.threshold)),
         };
-        LabelThresholds {
-            review: find(&self.review, of_community.map(|(review, _)| review), Some(label.threshold)),
-            block: find(&self.block, of_community.map(|(_, block)| block), label.block),
-        }
+        let block = match self.block.find(over.map(|(_, block)| block), label) {
+            Found::Own(own) => own,
+            Found::OfRelease => label.block.map(|block| decimal(block).max(review.unwrap_or(0.0))),
+        };
+        LabelThresholds { review, block }
+    }
+
+    /// The labels that the policy leaves to the release to block by, which does not.
+    pub fn not_blocked<'a>(&self, release: &'a [Label]) -> Vec<&'a str> {
+        let left = |label: &&Label| label.block.is_none() && matches!(self.block.find(None, label), Found::OfRelease);
+        release.iter().filter(left).map(|label| label.name.as_str()).collect()
     }
 
     /// The labels that the policy neither reviews nor blocks, out of those of a release.
@@ -380,7 +403,8 @@ mod tests {
     const LABELS: &[&str] = &["TOXICITY", "INSULT", "THREAT"];
 
     fn release() -> Description {
-        let label = |name: &&str| Label { name: (*name).to_owned(), threshold: 0.5, block: (*name != "THREAT").then_some(0.8) };
+        let label =
+            |name: &&str| Label { name: (*name).to_owned(), threshold: 0.5, block: (*name != "THREAT").then_some(0.8) };
         Description {
             release: Release { name: "test".into(), version: "1.0.0".into(), digest: "00".into() },
             engine: "none".into(),
@@ -434,6 +458,10 @@ mod tests {
         assert_eq!(verdict(policy, None, [0.8, 0.0, 0.0]), Verdict::Block);
         assert_eq!(verdict(policy, None, [0.0, 0.0, 1.0]), Verdict::Review); // it has none to block THREAT
         assert_eq!(verdict(policy, Some("c"), [0.0, 0.9, 0.0]), Verdict::Review);
+        assert_eq!(policy.not_blocked(&release().labels), ["THREAT"]);
+        let text = "[policies.p]\nreview = { TOXICITY = 0.95 }\nblock = \"release\"\n";
+        let policies = Policies::parse(text, Some(LABELS)).unwrap();
+        assert_eq!(verdict(policies.get("p").unwrap(), None, [0.9, 0.0, 0.0]), Verdict::Allow);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Arguments {
     /// Engine that the release is baked into
     #[arg(long, value_name = "KIND", default_value = "auto", conflicts_with = "engine")]
     engine_kind: EngineKind,
-    /// Engine module, instead of the one beside this program
+    /// Engine module, instead of the one beside this program; it does not go with --engine-kind
     #[arg(long, env = "PALISADE_ENGINE", value_name = "FILE")]
     engine: Option<PathBuf>,
 }

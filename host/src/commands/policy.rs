@@ -50,6 +50,13 @@ pub fn run(command: &Command) -> Result<ExitStatus> {
                 if !not_judged.is_empty() {
                     println!("  {name} judges nothing by {}", not_judged.join(", "));
                 }
+                let not_blocked = policies.get(name).map(|policy| policy.not_blocked(&all)).unwrap_or_default();
+                if !not_blocked.is_empty() {
+                    println!(
+                        "  {name} blocks nothing by {}: the release has no threshold for that",
+                        not_blocked.join(", ")
+                    );
+                }
             }
             Ok(ExitStatus::Done)
         }

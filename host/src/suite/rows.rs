@@ -124,7 +124,11 @@ impl Reading<'_> {
                 found
             }
         };
-        ensure!(!found.rows.is_empty(), "{}: no row passes only and split, and is in none of the files that were trained on", measurement.source());
+        ensure!(
+            !found.rows.is_empty(),
+            "{}: no row passes only and split, and is in none of the files that were trained on",
+            measurement.source()
+        );
         let rows_max = [measurement.rows_max, self.sample].into_iter().flatten().min();
         if let Some(rows_max) = rows_max.filter(|&rows_max| rows_max < found.rows.len()) {
             let mut by_hash: Vec<usize> = (0..found.rows.len()).collect();
@@ -195,14 +199,7 @@ impl<'a> Found<'a> {
             dialect: maybe(measurement.dialect.as_ref().map(|dialect| &dialect.column))?,
             trick: maybe(measurement.tricks.as_ref().map(|tricks| &tricks.column))?,
         };
-        Ok(Self {
-            reading,
-            measurement,
-            columns,
-            rows: Vec::new(),
-            same: HashMap::new(),
-            clusters: HashMap::new(),
-        })
+        Ok(Self { reading, measurement, columns, rows: Vec::new(), same: HashMap::new(), clusters: HashMap::new() })
     }
 
     fn take(&mut self, record: &StringRecord, line: u64) -> Result<()> {
@@ -213,7 +210,8 @@ impl<'a> Found<'a> {
         }
         let form = normalised(cell(self.columns.text));
         let place = Place::of(&form);
-        if measurement.split.as_ref().is_some_and(|split| !split.keeps(place)) || self.reading.trained.0.contains(&place)
+        if measurement.split.as_ref().is_some_and(|split| !split.keeps(place))
+            || self.reading.trained.0.contains(&place)
         {
             return Ok(());
         }
@@ -371,7 +369,8 @@ mod tests {
     fn texts_that_were_trained_on_are_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("trained.csv"), "id,text\n1,Thank you all\n2,You are an idiot\n").unwrap();
-        std::fs::write(folder.path().join("f.csv"), "text,x\n\"thank you, ALL!\",0\nyou are an idiot,1\nnew,0\n").unwrap();
+        std::fs::write(folder.path().join("f.csv"), "text,x\n\"thank you, ALL!\",0\nyou are an idiot,1\nnew,0\n")
+            .unwrap();
         // "thank you all" is of bucket 1 of 10, "you are an idiot" of bucket 5.
         let rows = |held_back: u64| {
             let split = format!("held_back = {{ buckets = 10, keep = [{held_back}] }}");
