@@ -1,5 +1,6 @@
 //! `palisade eval --suite`: a release measured on a suite.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +61,7 @@ pub fn run(arguments: &SuiteArguments, artefact: &ArtefactArguments, as_json: bo
     let reading = Reading {
         data: arguments.data.as_deref(),
         trained,
+        passed_over: Cell::new(0),
         sample: arguments.sample.map(usize::try_from).transpose()?,
         text_bytes_kept: bytes_kept(&ready.description.limits),
     };
@@ -78,6 +80,12 @@ pub fn run(arguments: &SuiteArguments, artefact: &ArtefactArguments, as_json: bo
         }
     }
     ensure!(!measured.is_empty(), "suite {name}: the release has none of its labels");
+    if reading.passed_over.get() > 0 {
+        say(&format!(
+            "{} rows repeat texts that releases are trained on, and are passed over",
+            reading.passed_over.get()
+        ));
+    }
     let scores = score(&ready, &texts)?;
     let measuring = Measuring {
         description: &ready.description,

@@ -1,5 +1,6 @@
 //! A measurement's rows: read, filtered, split, and with their truth.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -92,6 +93,8 @@ pub struct Reading<'a> {
     pub data: Option<&'a Path>,
     /// Texts that are passed over.
     pub trained: TrainedTexts,
+    /// Rows that were, so far.
+    pub passed_over: Cell<usize>,
     /// At most so many rows of each measurement.
     pub sample: Option<usize>,
     /// Texts are cut so far behind what the component reads that it still flags them.
@@ -210,9 +213,11 @@ impl<'a> Found<'a> {
         }
         let form = normalised(cell(self.columns.text));
         let place = Place::of(&form);
-        if measurement.split.as_ref().is_some_and(|split| !split.keeps(place))
-            || self.reading.trained.0.contains(&place)
-        {
+        if measurement.split.as_ref().is_some_and(|split| !split.keeps(place)) {
+            return Ok(());
+        }
+        if self.reading.trained.0.contains(&place) {
+            self.reading.passed_over.set(self.reading.passed_over.get() + 1);
             return Ok(());
         }
         let votes = measurement
@@ -338,7 +343,13 @@ mod tests {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("f.csv"), content)?;
         let trained = TrainedTexts::default();
-        let reading = Reading { data: Some(folder.path()), trained, sample: None, text_bytes_kept: 1000 };
+        let reading = Reading {
+            data: Some(folder.path()),
+            trained,
+            passed_over: Cell::new(0),
+            sample: None,
+            text_bytes_kept: 1000,
+        };
         let mut texts = Texts::default();
         Ok((reading.rows(&measurement(keys), &mut texts)?, texts))
     }
@@ -376,7 +387,13 @@ mod tests {
             let split = format!("held_back = {{ buckets = 10, keep = [{held_back}] }}");
             let trained: Trained = toml::from_str(&format!("files = ['trained.csv', 'absent.csv']\n{split}")).unwrap();
             let trained = TrainedTexts::read(&trained, folder.path()).unwrap();
-            let reading = Reading { data: Some(folder.path()), trained, sample: None, text_bytes_kept: 1000 };
+            let reading = Reading {
+                data: Some(folder.path()),
+                trained,
+                passed_over: Cell::new(0),
+                sample: None,
+                text_bytes_kept: 1000,
+            };
             let mut texts = Texts::default();
             reading.rows(&measurement("scores = [{ label = 'A', column = 'x' }]"), &mut texts).unwrap();
             texts.all().to_vec()
