@@ -135,7 +135,7 @@ fn classify_prints_a_row_a_text_and_the_release() {
     assert_eq!(lines.len(), 5, "{}", ended.stdout);
     assert!(lines[2].ends_with("You are an idiot.") && lines[2].contains('*'));
     assert!(lines[3].ends_with("Thank you!") && !lines[3].contains('*'));
-    assert!(lines[4].contains("release english-toxicity 0.2.0 ("));
+    assert!(lines[4].contains("release english-toxicity 0.3.0 ("));
 }
 
 #[test]
