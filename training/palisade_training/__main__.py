@@ -194,9 +194,14 @@ class Run:
             columns = zip(wanted(kind), scores.T, split.validation.labels.T, weights.T, strict=True)
             return [calibration.threshold_for_precision(x, y, w, precision) for precision, x, y, w in columns]
 
-        # A release says nothing of blocking by a label that does not reach the precision for it.
+        # A release says nothing of blocking by a label that does not reach the precision for it, or of which people judged few texts to be so.
         review = thresholds("review_precision")
-        block = [t if t.precision >= precision else None for t, precision in zip(thresholds("block_precision"), wanted("block_precision"), strict=True)]
+        judged = ((split.validation.labels >= 0.5) & split.validation.judged).sum(axis=0)
+        enough = judged >= recipe["thresholds"]["block_judged_min"]
+        block = [
+            t if t.precision >= precision and known else None
+            for t, precision, known in zip(thresholds("block_precision"), wanted("block_precision"), enough, strict=True)
+        ]
         block = [b and max(r, b, key=lambda t: t.score) for r, b in zip(review, block, strict=True)]
         scores = onnx_export.scores(model, reader.ids(split.test.text))
         at = [t.score for t in review]

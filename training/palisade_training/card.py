@@ -176,7 +176,7 @@ overlap by 0.8, count once over all sets; the split is by a hash of the text.
 
 Nothing was trained, calibrated or given a threshold on them; they were looked at while the recipe was made. Of each label only the cells that people judged count. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there, THREAT above
 all, so their own figures say little. Thresholds are the lowest scores with the recipe's precision for "review" and for "block" on validation rows (precision and recall there in brackets), weighted to the natural rate
-for the first six; where no score reaches that precision with a tenth of the positives, "review" is the one with the highest F1, and there is none to block. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
+for the first six; where no score reaches that precision with a tenth of the positives, "review" is the one with the highest F1, and there is none to block; nor is there where people judged fewer than 50 validation rows positive. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
 also on cells that word lists filled.
 
 {held_back_section(manifest)}
