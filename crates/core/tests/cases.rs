@@ -14,7 +14,7 @@ use palisade_core::{Classifier, EngineKind, Options, ReleaseFiles};
 use serde_json::Value;
 
 /// Largest difference between a score of the encoder engine (int8, activations in 7 bits) and of tract (float32).
-const TOLERANCE: f32 = 0.04;
+const TOLERANCE: f32 = 0.06;
 
 #[test]
 fn the_encoder_engine_gives_the_components_bits() {
