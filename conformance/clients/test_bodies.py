@@ -56,7 +56,7 @@ def test_coral_asks_within_its_time_limit(server):
     server.post(f"{ANALYZE}?key=any", body)
     answer = server.post(f"{ANALYZE}?key=any", body, timeout_s=0.8)
     assert answer.status == 200
-    assert answer.json["attributeScores"]["TOXICITY"]["summaryScore"]["value"] > 0.9
+    assert answer.json["attributeScores"]["TOXICITY"]["summaryScore"]["value"] > 0.7
 
 
 @pytest.mark.parametrize(("status", "value"), [("APPROVED", 0), ("DELETED", 1)])
@@ -130,7 +130,7 @@ def test_forms_send_json_under_another_content_type(server):
 def test_lenient_forms_of_json_are_understood(server, body):
     answer = server.post(f"{ANALYZE}?key=any", body)
     assert answer.status == 200, answer.body
-    assert answer.json["attributeScores"]["TOXICITY"]["summaryScore"]["value"] > 0.9
+    assert answer.json["attributeScores"]["TOXICITY"]["summaryScore"]["value"] > 0.7
 
 
 def test_a_byte_order_mark_is_passed_over(server):
@@ -606,7 +606,7 @@ def test_the_policies_can_be_read(server_with_policies):
 def test_the_policy_named_openai_decides_what_moderations_flag(server_with_policies):
     results = server_with_policies.post(MODERATIONS, {"input": [INSULT, THREAT]}).json["results"]
     assert [result["flagged"] for result in results] == [False, True]
-    assert results[0]["category_scores"]["harassment"] > 0.9
+    assert results[0]["category_scores"]["harassment"] > 0.7
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_string_has_one_result(client):
     [result] = answer.results
     assert answer.id.startswith("modr-")
     assert result.flagged and result.categories.harassment
-    assert result.category_scores.harassment > 0.9
+    assert result.category_scores.harassment > 0.7
     assert not client.moderations.create(input=FRIENDLY).results[0].flagged
 
 

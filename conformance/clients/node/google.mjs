@@ -13,7 +13,7 @@ const comment = (text, more = {}) => ({ comment: { text }, requestedAttributes: 
 test("a comment is scored", async () => {
   const { status, data } = await open.comments.analyze({ key: "any", resource: comment(INSULT, { clientToken: "t" }) });
   assert.equal(status, 200);
-  assert(data.attributeScores.TOXICITY.summaryScore.value > 0.9);
+  assert(data.attributeScores.TOXICITY.summaryScore.value > 0.7);
   assert.equal(data.attributeScores.TOXICITY.summaryScore.type, "PROBABILITY");
   assert.equal(data.clientToken, "t");
 });
