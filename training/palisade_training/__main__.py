@@ -166,7 +166,7 @@ class Run:
         validation = (reader.ids(self.split.validation.text), self.split.validation.labels)
         checkpoint = self.folder([*self.tables, "distillation", "student"]) / "student.pt"
         print(f"student: {checkpoint}", flush=True)
-        stages["student"] = fit.fit(encoder, epoch, count, validation, self.names, settings | of, checkpoint)
+        stages["student"] = fit.fit(encoder, epoch, count, validation, self.names, settings, checkpoint)
         return encoder, reader, stages
 
     def release(self, out: Path) -> None:
@@ -254,7 +254,7 @@ def parser(**options: str | None) -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser(prog="palisade_training", description=__doc__)
-    options.add_argument("stage", nargs="?", choices=("words", "adapted", "teacher", "student", "look", "release"), default="release", help="how far to go (default: all the way)")
+    options.add_argument("stage", nargs="?", choices=("words", "adapted", "teacher", "student", "look", "release"), default="release", help="how far to go (default: all the way); look only shows figures, words writes crates/core/words.txt anew")
     options.add_argument("--of", choices=("teacher", "student"), default="student", help="what `look` looks at")
     options.add_argument("--out", type=Path, default=HERE.parent / "models", help="the release is written to OUT/<name>")
     arguments = options.parse_args()

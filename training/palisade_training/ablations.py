@@ -101,6 +101,8 @@ def main() -> None:
                 found[variant] = one(run, variant, arguments, folder)
                 print(f"{variant}: {time.monotonic() - started:.0f} s", flush=True)
                 path.write_text(json.dumps({"recipe": folder.name, "found": found}, indent=1) + "\n")
+    if not found:
+        raise SystemExit(f"{path}: nothing is measured yet; run without --table first")
     print(table(found))
 
 

@@ -72,7 +72,7 @@ def development_section(report: dict) -> str:
             rows.append(
                 [m["title"], s["name"], f"{s['positives']:,} of {s['rows']:,}", estimate(s["roc_auc"]), estimate(s["average_precision"]), number(at["macro_f1"] and at["macro_f1"]["value"]) if at else "–"]
             )
-    return table(["set", "score", "positives", "ROC AUC", "average precision", "macro F1 at the threshold"], rows)
+    return table(["set", "score", "positives", "ROC AUC", "average precision", "macro F1 at the thresholds for review"], rows)
 
 
 def groups_section(report: dict) -> str:
@@ -134,7 +134,8 @@ def card(manifest: dict, metrics: dict) -> str:
     natural = manifest["metrics"]["held_back_natural_rate"]
     low, high = natural["mean_roc_auc_interval"]
     base, student, training = manifest["base"], manifest["student"], manifest["training"]
-    stages = ", ".join(f"{name} {s['steps']:,} steps in {s['seconds'] / 60:.0f} minutes" for name, s in training["stages"].items())
+    named = {"masked": "masked-language training"}
+    stages = ", ".join(f"{named.get(name, name)} {s['steps']:,} steps in {s['seconds'] / 60:.0f} minutes" for name, s in training["stages"].items())
     development, functional = metrics["development"], metrics["functional"]
     return f"""# {manifest['name']} {manifest['version']}
 
@@ -146,7 +147,7 @@ def card(manifest: dict, metrics: dict) -> str:
 training on the texts, then learn the task as a teacher, and the release is a student of {len(student['layers'])} of them (feed-forward width {student['inner']}) that learns from the teacher and from the labels. Mean pooling and a linear head; the vocabulary is cut to what the
 training texts use; matrices and word embeddings are int8 with a scale a column or row. Texts are normalised first (`{manifest['normalisation']}`, `crates/core/src/normalise.rs`).
 
-**Trained** by `{training['recipe']}` on {training['machine']} ({stages}; other work ran on the machine at times).
+**Trained** by `{training['recipe']}` on {training['machine']} ({stages}; both releases share all but the student; other work ran on the machine at times).
 
 ## Intended use
 
@@ -161,30 +162,33 @@ child abuse (nothing here was trained for it); long documents.
 
 TOXICITY, SEVERE_TOXICITY, INSULT, PROFANITY, THREAT and IDENTITY_ATTACK mean what they mean in Perspective's set. HATE is an attack on people for a protected attribute, as many sets of different
 guidelines have it. SEXUALLY_EXPLICIT is learnt from the few human labels of ConvAbuse and from word lists (a clear wording is yes, none of a broad list's words is no, all between is unknown): it knows
-explicit wording better than innuendo. SPAM is learnt from one rule of Reddit communities against advertising, with texts without any commercial word as counter-examples.
-Sets that judge nothing but hate mostly call it toxic too (not where it is only implied); a text there that is not hate, and has no word of a broad list, counts as not toxic.
+explicit wording better than innuendo. SPAM is learnt from one rule of Reddit communities against advertising, with texts without any commercial word as counter-examples; it knows little else, see the functions "spam: …" below before you rely on it.
+Where a set judges nothing but hate, its hate mostly counts as toxic too (not where it is only implied, nor in the Fox News comments); a text there that is not hate, and has no word of a broad list of abusive
+words, counts as not toxic.
 Left out, because no allowed set supports them: self-harm, violence without a threat, misinformation, personal data.
 
 ## Data
 
 Only sets whose original licence lets a derived model be shipped. A label that a set does not judge is missing there, not "no". Texts that are equal but for case and punctuation, or whose word triples
-overlap by 0.8, count once over all sets; the split is by a hash of the text.
+overlap by 0.8, count once over all sets, in the set that comes first; of equal ones it takes the labels that only the other set has (so SemEval's posts, all of them repeats, add labels and no rows). The split is by a hash of the text.
 
 {data_section(manifest)}
 
 ## Measured: held-back rows
 
-Nothing was trained, calibrated or given a threshold on them; they were looked at while the recipe was made. Of each label only the cells that people judged count. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there, THREAT above
-all, so their own figures say little. Thresholds are the lowest scores with the recipe's precision for "review" and for "block" on validation rows (precision and recall there in brackets), weighted to the natural rate
-for the first six; where no score reaches that precision with a tenth of the positives, "review" is the one with the highest F1, and there is none to block; nor is there where people judged fewer than 50 validation rows positive. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
+Nothing was trained, calibrated or given a threshold on them; they were looked at while the recipe was made. Of each label only the cells that people judged count. At the natural base rate, mean ROC AUC of the six **{natural['mean_roc_auc']:.4f}** ({low:.4f}–{high:.4f}, 95 % by resampling the texts). Some labels have few positives there
+(THREAT {natural['labels']['THREAT']['positives']}), so read their figures in the columns for all sets. Thresholds are chosen on validation rows, weighted to the natural rate for the first six (precision and recall there in
+brackets): the lowest score from 0.01 on that reaches the recipe's precision with at least a tenth of the positives. Where none does, "review" is the score with the highest F1, and there is none to block; nor is there
+where people judged fewer than 50 validation rows positive. The rare labels' thresholds rest on a few dozen positives; SEXUALLY_EXPLICIT's and SPAM's
 also on cells that word lists filled.
 
 {held_back_section(manifest)}
 
 ## Measured: other sets
 
-By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets whose licence forbids training are only measured on; of those in the table above only rows that training holds back are. Texts that
-a trained set repeats word for word are left out.
+By `palisade eval --suite development` on the baked component, 95 % intervals by bootstrap. Sets that are not in the table above, most of them for want of a
+licence that allows training, are only measured on; of those in it only the rows that training holds back are (near-repeats are not dropped here, so their numbers differ a little from those above). Texts that are equal, but for case
+and punctuation, to one that was trained or validated on are left out.
 
 {development_section(development)}
 
@@ -198,7 +202,7 @@ Templates with identity words (Borkan et al. 2019 for the measures). The templat
 
 ## By function
 
-By `palisade eval --suite functional`, on texts written for this project ({headline(functional)}).
+By `palisade eval --suite functional`, on texts written for this project, at the thresholds for review ({headline(functional)}). A score of several labels is their highest, and is flagged where one of them reaches its own threshold.
 
 {functions_section(functional)}
 
