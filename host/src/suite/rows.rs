@@ -339,17 +339,14 @@ mod tests {
         toml::from_str(&format!("name = 'm'\ntitle = 't'\nfile = 'f.csv'\n{keys}")).unwrap()
     }
 
+    fn reading(data: &Path, trained: TrainedTexts) -> Reading<'_> {
+        Reading { data: Some(data), trained, passed_over: Cell::new(0), sample: None, text_bytes_kept: 1000 }
+    }
+
     fn read(keys: &str, content: &str) -> Result<(Vec<Row>, Texts)> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("f.csv"), content)?;
-        let trained = TrainedTexts::default();
-        let reading = Reading {
-            data: Some(folder.path()),
-            trained,
-            passed_over: Cell::new(0),
-            sample: None,
-            text_bytes_kept: 1000,
-        };
+        let reading = reading(folder.path(), TrainedTexts::default());
         let mut texts = Texts::default();
         Ok((reading.rows(&measurement(keys), &mut texts)?, texts))
     }
@@ -387,13 +384,7 @@ mod tests {
             let split = format!("held_back = {{ buckets = 10, keep = [{held_back}] }}");
             let trained: Trained = toml::from_str(&format!("files = ['trained.csv', 'absent.csv']\n{split}")).unwrap();
             let trained = TrainedTexts::read(&trained, folder.path()).unwrap();
-            let reading = Reading {
-                data: Some(folder.path()),
-                trained,
-                passed_over: Cell::new(0),
-                sample: None,
-                text_bytes_kept: 1000,
-            };
+            let reading = reading(folder.path(), trained);
             let mut texts = Texts::default();
             reading.rows(&measurement("scores = [{ label = 'A', column = 'x' }]"), &mut texts).unwrap();
             texts.all().to_vec()
