@@ -1,13 +1,13 @@
 //! Token ids to logits: the encoder's forward pass for one text, without padding.
 
-use crate::kernel::{ROWS, dots};
+use crate::kernel::{Activation, Kernel, PANEL};
 use crate::math::{bounds, dot, exp, from_half, gelu, normalise, round_to_byte, sum};
 use crate::packed::{Layer, Linear, Norm, Packed, View};
 
 /// Tokens whose activations are quantised together: few enough that they stay near the processor, enough to read the weights
 /// seldom.
 const BLOCK: usize = 32;
-/// Outputs whose weights are read together.
+/// Outputs whose weights are read together: a multiple of [`PANEL`].
 const OUTPUTS: usize = 64;
 
 /// Why ids have no scores.
@@ -38,25 +38,31 @@ impl Packed {
     /// One logit a label.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, ScoreError> {
         let view = self.view()?;
-        let hidden = hidden(&view, ids, view.shape.layers)?;
-        let pooled = mean(&hidden, view.shape.width);
-        let rows = view.head_weights.chunks_exact(view.shape.width).zip(view.head_biases);
-        Ok(rows.map(|(weights, bias)| dot(&pooled, weights) + bias).collect())
+        let mut hidden = embed(&view, ids)?;
+        Ok(self.kernel().with_its_vectors(|| {
+            layers(self.kernel(), &view, &mut hidden, view.shape.layers);
+            let pooled = mean(&hidden, view.shape.width);
+            let rows = view.head_weights.chunks_exact(view.shape.width).zip(view.head_biases);
+            rows.map(|(weights, bias)| dot(&pooled, weights) + bias).collect()
+        }))
     }
 
     /// What the first `layers` layers make of the ids, `[tokens, width]`; for comparison with other engines.
     pub fn hidden(&self, ids: &[u32], layers: usize) -> Result<Vec<f32>, ScoreError> {
-        hidden(&self.view()?, ids, layers)
+        let view = self.view()?;
+        let mut hidden = embed(&view, ids)?;
+        self.kernel().with_its_vectors(|| self::layers(self.kernel(), &view, &mut hidden, layers));
+        Ok(hidden)
     }
 }
 
-fn hidden(view: &View<'_>, ids: &[u32], layers: usize) -> Result<Vec<f32>, ScoreError> {
-    let mut hidden = embed(view, ids)?;
+/// Runs the first layers in place.
+#[inline(always)]
+fn layers(kernel: Kernel, view: &View<'_>, hidden: &mut [f32], count: usize) {
     let mut scratch = Scratch::default();
-    for layer in view.layers.iter().take(layers) {
-        scratch.run(view, layer, &mut hidden);
+    for layer in view.layers.iter().take(count) {
+        scratch.run(kernel, view, layer, hidden);
     }
-    Ok(hidden)
 }
 
 /// Word embedding plus position, normalised.
@@ -78,12 +84,14 @@ fn embed(view: &View<'_>, ids: &[u32]) -> Result<Vec<f32>, ScoreError> {
     Ok(hidden)
 }
 
+#[inline(always)]
 fn norm(row: &mut [f32], norm: Norm<'_>, epsilon: f32) {
     normalise(row, norm.weights, norm.biases, epsilon);
 }
 
 /// Mean over the tokens.
 #[expect(clippy::cast_precision_loss, reason = "a text has few tokens")]
+#[inline(always)]
 fn mean(hidden: &[f32], width: usize) -> Vec<f32> {
     let mut pooled = vec![0.0; width];
     for row in hidden.chunks_exact(width) {
@@ -117,7 +125,8 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn run(&mut self, view: &View<'_>, layer: &Layer<'_>, hidden: &mut [f32]) {
+    #[inline(always)]
+    fn run(&mut self, kernel: Kernel, view: &View<'_>, layer: &Layer<'_>, hidden: &mut [f32]) {
         let width = view.shape.width;
         self.queries_keys_values.clear();
         for block in hidden.chunks(BLOCK * width) {
@@ -125,27 +134,28 @@ impl Scratch {
             let start = self.queries_keys_values.len();
             self.queries_keys_values.resize(start + 3 * block.len(), 0.0);
             let block = self.queries_keys_values.split_at_mut(start).1;
-            linear(&self.quantised, &layer.queries_keys_values, &mut self.sums, block);
+            linear(kernel, &self.quantised, &layer.queries_keys_values, &mut self.sums, block);
         }
         self.attend(width, view.shape.heads);
         for (block, context) in hidden.chunks_mut(BLOCK * width).zip(self.context.chunks(BLOCK * width)) {
             self.quantised.read(context, width);
             self.added.resize(block.len(), 0.0);
-            linear(&self.quantised, &layer.attention_output, &mut self.sums, &mut self.added);
+            linear(kernel, &self.quantised, &layer.attention_output, &mut self.sums, &mut self.added);
             add_and_normalise(block, &self.added, layer.attention_norm, view);
 
             self.quantised.read(block, width);
             self.inner.resize(block.len() / width * view.shape.inner, 0.0);
-            linear(&self.quantised, &layer.intermediate, &mut self.sums, &mut self.inner);
+            linear(kernel, &self.quantised, &layer.intermediate, &mut self.sums, &mut self.inner);
             gelu(&mut self.inner);
             self.quantised.read(&self.inner, view.shape.inner);
-            linear(&self.quantised, &layer.output, &mut self.sums, &mut self.added);
+            linear(kernel, &self.quantised, &layer.output, &mut self.sums, &mut self.added);
             add_and_normalise(block, &self.added, layer.output_norm, view);
         }
     }
 
     /// softmax(query · key / √d) · value, for each head and token.
     #[expect(clippy::cast_precision_loss, reason = "a head has few dimensions")]
+    #[inline(always)]
     fn attend(&mut self, width: usize, heads: usize) {
         let tokens = self.queries_keys_values.len() / (3 * width);
         let dimensions = width / heads;
@@ -185,6 +195,7 @@ impl Scratch {
 }
 
 /// Adds Σ weight·row to the target, row after row; four rows at a time, which changes no element's order.
+#[inline(always)]
 fn weighted_sum<'a>(target: &mut [f32], weights: &[f32], mut rows: impl Iterator<Item = &'a [f32]>) {
     let (quads, rest) = weights.as_chunks::<4>();
     for &[a, b, c, d] in quads {
@@ -202,6 +213,7 @@ fn weighted_sum<'a>(target: &mut [f32], weights: &[f32], mut rows: impl Iterator
 }
 
 /// Makes scores e^(scale·score) of the highest score's, and returns the inverse of their sum.
+#[inline(always)]
 fn softmax(scores: &mut [f32], scale: f32) -> f32 {
     let (_, greatest) = bounds(scores);
     for score in &mut *scores {
@@ -210,6 +222,7 @@ fn softmax(scores: &mut [f32], scale: f32) -> f32 {
     1.0 / sum(scores)
 }
 
+#[inline(always)]
 fn add_and_normalise(hidden: &mut [f32], added: &[f32], with: Norm<'_>, view: &View<'_>) {
     let width = view.shape.width;
     for (row, added) in hidden.chunks_exact_mut(width).zip(added.chunks_exact(width)) {
@@ -223,7 +236,7 @@ fn add_and_normalise(hidden: &mut [f32], added: &[f32], with: Norm<'_>, view: &V
 /// Rows of activations in 7 bits, each with the step and the least value that give it back: x ≈ least + step·q.
 #[derive(Default)]
 struct Quantised {
-    values: Vec<i16>,
+    values: Vec<Activation>,
     rows: Vec<Row>,
     width: usize,
 }
@@ -235,6 +248,7 @@ struct Row {
 }
 
 impl Quantised {
+    #[inline(always)]
     fn read(&mut self, activations: &[f32], width: usize) {
         self.width = width;
         self.rows.clear();
@@ -244,7 +258,7 @@ impl Quantised {
             let range = greatest - least;
             let inverse = if range > 0.0 { 127.0 / range } else { 0.0 };
             for (value, x) in values.iter_mut().zip(row) {
-                *value = round_to_byte((x - least) * inverse);
+                *value = round_to_byte((x - least) * inverse).into();
             }
             self.rows.push(Row { least, step: range / 127.0 });
         }
@@ -254,22 +268,21 @@ impl Quantised {
 /// `output` = activations · weights + bias, a row a token:
 /// step·(scale·Σ q·weight) + (least·offset + bias), where the offset is the scale times the sum of the weights.
 #[expect(clippy::cast_precision_loss, reason = "a sum is rounded once, everywhere alike")]
-fn linear(quantised: &Quantised, linear: &Linear<'_>, sums: &mut Vec<i32>, output: &mut [f32]) {
+#[inline(always)]
+fn linear(kernel: Kernel, quantised: &Quantised, linear: &Linear<'_>, sums: &mut Vec<i32>, output: &mut [f32]) {
     let (inputs, outputs) = (quantised.width, linear.scales.len());
     let chunks = linear.scales.chunks(OUTPUTS).zip(linear.offsets.chunks(OUTPUTS)).zip(linear.biases.chunks(OUTPUTS));
     let chunks = chunks.zip(linear.weights.chunks(OUTPUTS * inputs));
     for (chunk, (((scales, offsets), biases), weights)) in chunks.enumerate() {
-        let tiles = quantised.values.chunks(ROWS * inputs).zip(quantised.rows.chunks(ROWS));
-        for ((values, rows), output) in tiles.zip(output.chunks_mut(ROWS * outputs)) {
-            sums.resize(rows.len() * scales.len(), 0);
-            dots(values, weights, inputs, sums, scales.len());
-            let targets = output.chunks_exact_mut(outputs).zip(sums.chunks_exact(scales.len()));
-            for ((target, sums), &Row { least, step }) in targets.zip(rows) {
-                let target = target.get_mut(chunk * OUTPUTS..).unwrap_or_default();
-                let parameters = scales.iter().zip(offsets).zip(biases);
-                for ((y, &sum), ((scale, offset), bias)) in target.iter_mut().zip(sums).zip(parameters) {
-                    *y = step * (scale * sum as f32) + (least * offset + bias);
-                }
+        let summed = scales.len().next_multiple_of(PANEL);
+        sums.resize(quantised.rows.len() * summed, 0);
+        kernel.products(&quantised.values, weights, inputs, sums, summed);
+        let targets = output.chunks_exact_mut(outputs).zip(sums.chunks_exact(summed));
+        for ((target, sums), &Row { least, step }) in targets.zip(&quantised.rows) {
+            let target = target.get_mut(chunk * OUTPUTS..).unwrap_or_default();
+            let parameters = scales.iter().zip(offsets).zip(biases);
+            for ((y, &sum), ((scale, offset), bias)) in target.iter_mut().zip(sums).zip(parameters) {
+                *y = step * (scale * sum as f32) + (least * offset + bias);
             }
         }
     }

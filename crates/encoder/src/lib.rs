@@ -28,6 +28,7 @@ mod wordpiece;
 pub use blob::Blob;
 pub use forward::ScoreError;
 pub use import::{ImportError, pack};
+pub use kernel::Kernel;
 pub use packed::{Packed, PackedError, Shape};
 pub use wordpiece::{Tokens, words};
 

@@ -1,21 +1,21 @@
 //! The float steps, each in one written order: no function of a platform's library, no fused multiply-add.
 //!
 //! Loops over elements may run in vectors of any width, for no element's result depends on another's. Sums keep four running
-//! sums and add them in a fixed order.
+//! sums and add them in a fixed order. All of it is inlined, so that it is compiled with the vectors of the kernel that it runs beside.
 
 /// Adding it rounds a float of less than 2²² to the nearest integer, ties to even, and leaves that integer in the low bits.
 const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
 
 /// Rounds a float within ±2²² to the nearest integer, ties to even, modulo 256.
-#[inline]
-pub(crate) fn round_to_byte(x: f32) -> i16 {
-    ((x + ROUND).to_bits() & 0xff) as i16
+#[inline(always)]
+pub(crate) fn round_to_byte(x: f32) -> u8 {
+    ((x + ROUND).to_bits() & 0xff) as u8
 }
 
 /// eˣ for x ≤ 0, with a relative error below 2e-7; from -87 on downwards it stays at e⁻⁸⁷.
 ///
 /// x = n·ln 2 + r, and eʳ by the polynomial of Cephes' `expf` (Moshier 1992).
-#[inline]
+#[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let x = if x > -87.0 { x } else { -87.0 };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -34,7 +34,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// The error function, with an absolute error below 6e-7: formula 7.1.26 of Abramowitz and Stegun (1964), whose own
 /// error is 1.5e-7.
-#[inline]
+#[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let absolute = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * absolute);
@@ -47,6 +47,7 @@ pub(crate) fn erf(x: f32) -> f32 {
 }
 
 /// x/2 · (1 + erf(x/√2)), the exact form of Hendrycks and Gimpel (2016), on every element.
+#[inline(always)]
 pub(crate) fn gelu(values: &mut [f32]) {
     for x in values {
         *x = 0.5 * (*x * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2)));
@@ -54,7 +55,7 @@ pub(crate) fn gelu(values: &mut [f32]) {
 }
 
 /// The sum of `term(x)` over the values, in four running sums.
-#[inline]
+#[inline(always)]
 fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0; 4];
     let (quads, rest) = values.as_chunks::<4>();
@@ -69,11 +70,13 @@ fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
+#[inline(always)]
 pub(crate) fn sum(values: &[f32]) -> f32 {
     sum_of(values, |x| x)
 }
 
 /// Σ aᵢ·bᵢ in four running sums.
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0; 4];
     for (a, b) in a.chunks(4).zip(b.chunks(4)) {
@@ -85,6 +88,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The least and the greatest value; both 0 where there is none.
+#[inline(always)]
 pub(crate) fn bounds(values: &[f32]) -> (f32, f32) {
     let first = values.first().copied().unwrap_or(0.0);
     let (mut least, mut greatest) = ([first; 4], [first; 4]);
@@ -104,6 +108,7 @@ pub(crate) fn bounds(values: &[f32]) -> (f32, f32) {
 }
 
 /// Layer normalisation of one row, in place.
+#[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "widths are small")]
 pub(crate) fn normalise(row: &mut [f32], weights: &[f32], biases: &[f32], epsilon: f32) {
     let width = row.len() as f32;
@@ -116,7 +121,7 @@ pub(crate) fn normalise(row: &mut [f32], weights: &[f32], biases: &[f32], epsilo
 }
 
 /// A finite float16 as float32, exactly.
-#[inline]
+#[inline(always)]
 pub(crate) fn from_half(half: u16) -> f32 {
     let bits = u32::from(half);
     // 2¹¹² moves the exponent from float16's bias to float32's.

@@ -12,21 +12,22 @@
 //! word pieces        u32 slots [slots], u32 starts [pieces + 1], u32 ids [pieces], bytes
 //! ```
 //!
-//! A linear layer is `i8 weight [outputs, inputs]` and three lists of `f32 [outputs]`: scale (of one step of a weight), offset (scale
-//! times the sum of the row's weights) and bias.
+//! A linear layer is `i8 weight [outputs / 16, inputs / 4, 16, 4]` (see `kernel`; zeros fill the last panel) and three lists of `f32 [outputs]`: scale (of
+//! one step of a weight), offset (scale times the sum of the output's weights) and bias.
 
 use std::sync::Arc;
 
 use bytemuck::AnyBitPattern;
 
 use crate::blob::Blob;
+use crate::kernel::{BLOCK, Kernel, PANEL};
 
 #[cfg(target_endian = "big")]
 compile_error!("the packed model is read in place, and is little-endian");
 
 const MAGIC: u32 = u32::from_le_bytes(*b"PLSD");
 /// The layout's version; a reader refuses any other.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 128;
 
 /// Why bytes are no packed model.
@@ -158,6 +159,7 @@ impl Header {
 /// A linear layer with int8 weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Linear<'a> {
+    /// In panels, the last one filled with zeros.
     pub(crate) weights: &'a [i8],
     pub(crate) scales: &'a [f32],
     pub(crate) offsets: &'a [f32],
@@ -278,7 +280,7 @@ impl<'a> Sections<'a> {
 
     fn linear(&mut self, inputs: usize, outputs: usize) -> Result<Linear<'a>, PackedError> {
         Ok(Linear {
-            weights: self.take(outputs, inputs)?,
+            weights: self.take(outputs.next_multiple_of(PANEL), inputs)?,
             scales: self.take(outputs, 1)?,
             offsets: self.take(outputs, 1)?,
             biases: self.take(outputs, 1)?,
@@ -295,6 +297,7 @@ impl<'a> Sections<'a> {
 pub struct Packed {
     blob: Arc<Blob>,
     shape: Shape,
+    kernel: Kernel,
 }
 
 impl Packed {
@@ -303,7 +306,21 @@ impl Packed {
         let view = View::read(blob.bytes())?;
         view.check_table()?;
         let shape = view.shape;
-        Ok(Self { blob: Arc::new(blob), shape })
+        Ok(Self { blob: Arc::new(blob), shape, kernel: Kernel::best() })
+    }
+
+    /// The same with another kernel; unchanged where this machine does not run it.
+    #[must_use]
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        if Kernel::available().contains(&kernel) {
+            self.kernel = kernel;
+        }
+        self
+    }
+
+    /// How its products are computed.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
     /// The model's sizes.
@@ -399,6 +416,21 @@ pub(crate) fn write(model: &ModelParts, table: &TableParts) -> Result<Blob, &'st
     Ok(Blob::from(writer.bytes.as_slice()))
 }
 
+/// Rows of weights, one an output, in panels; zeros fill the last one.
+pub(crate) fn panels(rows: &[i8], inputs: usize) -> Vec<i8> {
+    let mut panels = Vec::with_capacity(rows.len().next_multiple_of(PANEL * inputs.max(1)));
+    for rows in rows.chunks(PANEL * inputs.max(1)) {
+        for input in (0..inputs).step_by(BLOCK) {
+            for output in 0..PANEL {
+                let start = output * inputs + input;
+                let block = rows.get(start..start + BLOCK).unwrap_or(&[0; BLOCK]);
+                panels.extend_from_slice(block);
+            }
+        }
+    }
+    panels
+}
+
 struct Writer {
     bytes: Vec<u8>,
 }
@@ -415,7 +447,7 @@ impl Writer {
         let sums = rows.map(|row| row.iter().map(|&weight| i32::from(weight)).sum::<i32>());
         #[expect(clippy::cast_precision_loss, reason = "at most 2²³")]
         let offsets: Vec<f32> = linear.scales.iter().zip(sums).map(|(scale, sum)| scale * sum as f32).collect();
-        self.put(&linear.weights);
+        self.put(&panels(&linear.weights, inputs));
         self.put(&linear.scales);
         self.put(&offsets);
         self.put(&linear.biases);
