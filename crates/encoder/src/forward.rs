@@ -1,8 +1,8 @@
 //! Token ids to logits: the encoder's forward pass for one text, without padding.
 
-use crate::kernel::{Activation, Kernel, PANEL};
-use crate::math::{bounds, dot, exp, from_half, gelu, normalise, round_to_byte, sum};
-use crate::packed::{Layer, Linear, Norm, Packed, View};
+use crate::kernel::{Kernel, Level, PANEL};
+use crate::math::{apply, bounds, dot, exp, from_half, normalise, round_to_byte, sum};
+use crate::packed::{Layer, Linear, Norm, Packed, Pooling, View};
 
 /// Tokens whose activations are quantised together: few enough that they stay near the processor, enough to read the weights
 /// seldom.
@@ -41,7 +41,7 @@ impl Packed {
         let mut hidden = embed(&view, ids)?;
         Ok(self.kernel().with_its_vectors(|| {
             layers(self.kernel(), &view, &mut hidden, view.shape.layers);
-            let pooled = mean(&hidden, view.shape.width);
+            let pooled = pool(&view, &hidden);
             let rows = view.head_weights.chunks_exact(view.shape.width).zip(view.head_biases);
             rows.map(|(weights, bias)| dot(&pooled, weights) + bias).collect()
         }))
@@ -87,6 +87,22 @@ fn embed(view: &View<'_>, ids: &[u32]) -> Result<Vec<f32>, ScoreError> {
 #[inline(always)]
 fn norm(row: &mut [f32], norm: Norm<'_>, epsilon: f32) {
     normalise(row, norm.weights, norm.biases, epsilon);
+}
+
+/// What the head reads.
+#[inline(always)]
+fn pool(view: &View<'_>, hidden: &[f32]) -> Vec<f32> {
+    let width = view.shape.width;
+    let pooled = match view.shape.pooling {
+        Pooling::Mean => mean(hidden, width),
+        Pooling::First => hidden.get(..width).unwrap_or_default().to_vec(),
+    };
+    let Some(function) = view.shape.pooler else { return pooled };
+    let (weights, biases) = view.pooler;
+    let rows = weights.chunks_exact(width).zip(biases);
+    let mut pooled: Vec<f32> = rows.map(|(weights, bias)| dot(&pooled, weights) + bias).collect();
+    apply(function, &mut pooled);
+    pooled
 }
 
 /// Mean over the tokens.
@@ -146,7 +162,7 @@ impl Scratch {
             self.quantised.read(block, width);
             self.inner.resize(block.len() / width * view.shape.inner, 0.0);
             linear(kernel, &self.quantised, &layer.intermediate, &mut self.sums, &mut self.inner);
-            gelu(&mut self.inner);
+            apply(view.shape.activation, &mut self.inner);
             self.quantised.read(&self.inner, view.shape.inner);
             linear(kernel, &self.quantised, &layer.output, &mut self.sums, &mut self.added);
             add_and_normalise(block, &self.added, layer.output_norm, view);
@@ -236,7 +252,7 @@ fn add_and_normalise(hidden: &mut [f32], added: &[f32], with: Norm<'_>, view: &V
 /// Rows of activations in 7 bits, each with the step and the least value that give it back: x ≈ least + step·q.
 #[derive(Default)]
 struct Quantised {
-    values: Vec<Activation>,
+    values: Vec<Level>,
     rows: Vec<Row>,
     width: usize,
 }

@@ -10,7 +10,7 @@ use prost::Message;
 use crate::blob::Blob;
 use crate::math::from_half;
 use crate::onnx::{Attribute, FLOAT, FLOAT16, Graph, INT8, INT64, Model, Node, Tensor};
-use crate::packed::{LayerParts, LinearParts, ModelParts, NormParts, Shape, write};
+use crate::packed::{Activation, LayerParts, LinearParts, ModelParts, NormParts, Pooling, Shape, write};
 use crate::wordpiece;
 
 /// The version of ONNX's operators that the graph is written in.
@@ -115,7 +115,19 @@ impl<'a> Reader<'a> {
         self.node("Add", "embeddings", &["word", "position"], &[])?;
         let embedding_norm = self.norm("embedding_norm", "embeddings", width)?;
 
-        let mut shape = Shape { layers: 0, width, heads: 0, inner: 0, labels: 0, positions, vocabulary, epsilon: 0.0 };
+        let mut shape = Shape {
+            layers: 0,
+            width,
+            heads: 0,
+            inner: 0,
+            labels: 0,
+            positions,
+            vocabulary,
+            epsilon: 0.0,
+            activation: Activation::Gelu,
+            pooling: Pooling::Mean,
+            pooler: None,
+        };
         let mut layers = Vec::new();
         let mut hidden = "embedding_norm".to_owned();
         while self.nodes.as_slice().first().is_some_and(|node| node.op != "ReduceMean") {
@@ -136,8 +148,17 @@ impl<'a> Reader<'a> {
         shape = Shape { layers: layers.len(), labels, epsilon: self.epsilon.unwrap_or_default(), ..shape };
         shape.check().map_err(|problem| format!("{problem}: {shape:?}"))?;
         let positions = position_weights;
-        let parts =
-            ModelParts { shape, words, word_scales, positions, embedding_norm, layers, head_weights, head_biases };
+        let parts = ModelParts {
+            shape,
+            words,
+            word_scales,
+            positions,
+            embedding_norm,
+            layers,
+            pooler: None,
+            head_weights,
+            head_biases,
+        };
         Ok(parts)
     }
 
@@ -517,6 +538,9 @@ mod tests {
             positions: 256,
             vocabulary: 100,
             epsilon: 1e-12,
+            activation: Activation::Gelu,
+            pooling: Pooling::Mean,
+            pooler: None,
         };
         assert_eq!(shape.check(), Ok(()));
         for changed in [

@@ -8,6 +8,7 @@
 //! norm               f32 weight [width], bias [width]
 //! each layer         linear width → 3·width (queries, keys, values), linear width → width, norm,
 //!                    linear width → inner, linear inner → width, norm
+//! pooler, if any     f32 weight [width, width], bias [width]
 //! head               f32 weight [labels, width], bias [labels]
 //! word pieces        u32 slots [slots], u32 starts [pieces + 1], u32 ids [pieces], bytes
 //! ```
@@ -63,6 +64,42 @@ pub struct Shape {
     pub vocabulary: usize,
     /// What layer normalisation adds to the variance.
     pub epsilon: f32,
+    /// Between the feed-forward part's two linear layers.
+    pub activation: Activation,
+    /// What the tokens' last hidden states become before the head.
+    pub pooling: Pooling,
+    /// The function of the linear layer between pooling and head, where there is one.
+    pub pooler: Option<Activation>,
+}
+
+/// A function of one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x/2 · (1 + erf(x/√2)) (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// The same by its approximation with tanh, x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
+    GeluTanh,
+    /// The greater of x and 0.
+    Relu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
+}
+
+/// One vector of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over the tokens.
+    Mean,
+    /// The first token's.
+    First,
+}
+
+impl Pooling {
+    const ALL: [Self; 2] = [Self::Mean, Self::First];
 }
 
 /// The sizes of the word-piece table, and the ids with a meaning of their own.
@@ -104,9 +141,14 @@ impl Shape {
     }
 }
 
+/// A value's number in the header.
+fn place<T: PartialEq>(all: &[T], value: T) -> u32 {
+    all.iter().position(|other| *other == value).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
+}
+
 impl Header {
     /// The header's fields behind the magic number, the version and the length.
-    fn fields(&self) -> [u32; 15] {
+    fn fields(&self) -> [u32; 18] {
         let Self { shape, table } = self;
         let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         [
@@ -125,6 +167,9 @@ impl Header {
             table.unknown,
             table.first,
             table.last,
+            place(&Activation::ALL, shape.activation),
+            place(&Pooling::ALL, shape.pooling),
+            shape.pooler.map_or(0, |function| 1 + place(&Activation::ALL, function)),
         ]
     }
 
@@ -140,12 +185,32 @@ impl Header {
             return Err(PackedError::Damaged("its length is not the one in its header"));
         }
         let &[layers, width, heads, inner, labels, positions, vocabulary, epsilon, ref fields @ ..] = fields;
-        let &[pieces, bytes, slots, piece_bytes_max, unknown, first, last, ref unused @ ..] = fields;
+        let &[
+            pieces,
+            bytes,
+            slots,
+            piece_bytes_max,
+            unknown,
+            first,
+            last,
+            activation,
+            pooling,
+            pooler,
+            ref unused @ ..,
+        ] = fields;
         let [layers, width, heads, inner] = [layers, width, heads, inner].map(|field| field as usize);
         let [labels, positions, vocabulary] = [labels, positions, vocabulary].map(|field| field as usize);
         let [pieces, bytes, slots] = [pieces, bytes, slots].map(|field| field as usize);
         let epsilon = f32::from_bits(epsilon);
-        let shape = Shape { layers, width, heads, inner, labels, positions, vocabulary, epsilon };
+        let unknown_form = PackedError::Damaged("its header names a function that this engine does not know");
+        let activation = *Activation::ALL.get(activation as usize).ok_or(unknown_form.clone())?;
+        let pooling = *Pooling::ALL.get(pooling as usize).ok_or(unknown_form.clone())?;
+        let pooler = match pooler.checked_sub(1) {
+            Some(function) => Some(*Activation::ALL.get(function as usize).ok_or(unknown_form)?),
+            None => None,
+        };
+        let shape =
+            Shape { layers, width, heads, inner, labels, positions, vocabulary, epsilon, activation, pooling, pooler };
         shape.check().map_err(PackedError::Damaged)?;
         let piece_bytes_max = piece_bytes_max as usize;
         let table = TableShape { pieces, bytes, slots, piece_bytes_max, unknown, first, last };
@@ -204,6 +269,8 @@ pub(crate) struct View<'a> {
     pub(crate) positions: &'a [u16],
     pub(crate) embedding_norm: Norm<'a>,
     pub(crate) layers: Vec<Layer<'a>>,
+    /// Weights and biases of the pooler, empty where there is none.
+    pub(crate) pooler: (&'a [f32], &'a [f32]),
     pub(crate) head_weights: &'a [f32],
     pub(crate) head_biases: &'a [f32],
     pub(crate) table: Table<'a>,
@@ -234,6 +301,10 @@ impl<'a> View<'a> {
                     })
                 })
                 .collect::<Result<_, _>>()?,
+            pooler: match shape.pooler {
+                Some(_) => (sections.take(width, width)?, sections.take(width, 1)?),
+                None => (&[], &[]),
+            },
             head_weights: sections.take(shape.labels, width)?,
             head_biases: sections.take(shape.labels, 1)?,
             table: Table {
@@ -371,6 +442,8 @@ pub(crate) struct ModelParts {
     pub(crate) positions: Vec<u16>,
     pub(crate) embedding_norm: NormParts,
     pub(crate) layers: Vec<LayerParts>,
+    /// Weights by output, and biases.
+    pub(crate) pooler: Option<(Vec<f32>, Vec<f32>)>,
     pub(crate) head_weights: Vec<f32>,
     pub(crate) head_biases: Vec<f32>,
 }
@@ -399,6 +472,10 @@ pub(crate) fn write(model: &ModelParts, table: &TableParts) -> Result<Blob, &'st
         writer.linear(&layer.intermediate);
         writer.linear(&layer.output);
         writer.norm(&layer.output_norm);
+    }
+    if let Some((weights, biases)) = &model.pooler {
+        writer.put(weights);
+        writer.put(biases);
     }
     writer.put(&model.head_weights);
     writer.put(&model.head_biases);

@@ -22,9 +22,9 @@ pub(crate) const BLOCK: usize = 4;
 
 /// A quantised activation, 0 to 127, as the platform's kernels want it.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128", not(target_feature = "relaxed-simd"))))]
-pub(crate) type Activation = u8;
+pub(crate) type Level = u8;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128", not(target_feature = "relaxed-simd")))]
-pub(crate) type Activation = i16;
+pub(crate) type Level = i16;
 
 /// How the products are computed. All give the same bits; they differ in what the processor must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Kernel {
     #[inline]
     pub(crate) fn products(
         self,
-        activations: &[Activation],
+        activations: &[Level],
         weights: &[i8],
         inputs: usize,
         sums: &mut [i32],
@@ -131,7 +131,7 @@ impl Kernel {
 /// One call's slices, of lengths that fit.
 pub(crate) struct Product<'a> {
     /// `[rows, inputs]`
-    pub(crate) activations: &'a [Activation],
+    pub(crate) activations: &'a [Level],
     /// `[outputs / PANEL, inputs / BLOCK, PANEL, BLOCK]`
     pub(crate) weights: &'a [i8],
     /// `[rows, outputs]`
@@ -144,7 +144,7 @@ pub(crate) struct Product<'a> {
 impl<'a> Product<'a> {
     /// The call, cut to whole rows, blocks and panels; `None` where nothing is left.
     fn of(
-        activations: &'a [Activation],
+        activations: &'a [Level],
         weights: &'a [i8],
         inputs: usize,
         sums: &'a mut [i32],
@@ -187,12 +187,12 @@ fn scalar(product: Product<'_>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Activation, BLOCK, Kernel, PANEL};
+    use super::{BLOCK, Kernel, Level, PANEL};
     use crate::packed::panels;
 
     /// By the definition, from weights in rows.
-    fn expected(activations: &[Activation], weights: &[i8], inputs: usize) -> Vec<i32> {
-        let dot = |row: &[Activation], weights: &[i8]| -> i32 {
+    fn expected(activations: &[Level], weights: &[i8], inputs: usize) -> Vec<i32> {
+        let dot = |row: &[Level], weights: &[i8]| -> i32 {
             row.iter().zip(weights).map(|(&x, &weight)| i32::from(x) * i32::from(weight)).sum()
         };
         let rows = activations.chunks_exact(inputs);
@@ -215,8 +215,8 @@ mod tests {
                 (state >> 56) as u8
             };
             let extreme = |byte: u8, least: i16, most: i16| if byte & 1 == 0 { least } else { most };
-            let activations: Vec<Activation> = (0..rows * inputs)
-                .map(|_| if extremes { extreme(byte(), 0, 127) as Activation } else { (byte() & 127).into() })
+            let activations: Vec<Level> = (0..rows * inputs)
+                .map(|_| if extremes { extreme(byte(), 0, 127) as Level } else { (byte() & 127).into() })
                 .collect();
             let weights: Vec<i8> = (0..outputs * inputs)
                 .map(|_| if extremes { extreme(byte(), -128, 127) as i8 } else { byte() as i8 })

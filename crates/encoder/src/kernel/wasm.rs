@@ -3,7 +3,7 @@
 
 use std::arch::wasm32::{i32x4_splat, v128_store};
 
-use super::{Activation, BLOCK, PANEL, Product};
+use super::{BLOCK, Level, PANEL, Product};
 
 /// Outputs of a vector.
 const LANES: usize = 4;
@@ -39,7 +39,7 @@ pub(super) fn products(product: Product<'_>) {
 /// rows, `outputs` apart, of the tile's sums.
 #[inline]
 unsafe fn tile<const R: usize>(
-    activations: *const Activation,
+    activations: *const Level,
     weights: *const i8,
     sums: *mut i32,
     inputs: usize,
