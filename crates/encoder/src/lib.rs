@@ -16,10 +16,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![allow(
+    clippy::inline_always,
+    reason = "what is inlined is compiled with the vectors of the kernel that it runs beside"
+)]
+
+mod attention;
 mod blob;
 mod forward;
 mod import;
 mod kernel;
+mod lanes;
 mod math;
 mod onnx;
 mod packed;
