@@ -1,18 +1,26 @@
 //! A baked component as a file: its bytes, and what can be read off it without running it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use palisade_core::Manifest;
+use palisade_core::{Blob, Manifest};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wasmparser::{Parser, Payload};
+use wasmparser::{Operator, Parser, Payload};
 
 use crate::Error;
+use crate::packed::PackedPlace;
 
 /// The interface that this host calls.
 pub const CONTRACT: &str = "palisade:moderation/classifier@0.2.0";
 /// Name of the custom section that carries the release's manifest, byte for byte.
 pub const RELEASE_SECTION: &str = "palisade:release";
+
+/// Name of the custom section that says where the encoder engine's packed model lies in the component's memory at start, so that
+/// it can be read without running the component. 52 bytes, numbers little-endian: version (`u32`, 1), address (`u64`), length in
+/// bytes (`u64`), and the SHA-256 of what lies there. The bytes are those of the core module's data segments, and zero where no
+/// segment is. An artefact baked with tract has no such section.
+pub const PACKED_SECTION: &str = "palisade:packed";
 
 /// The bytes of an artefact that speaks this host's contract.
 #[derive(Debug)]
@@ -24,6 +32,9 @@ pub struct Artefact {
     /// What was read off it.
     pub anatomy: Anatomy,
 }
+
+/// What to do where the native engine finds nothing to run.
+const REMEDY: &str = "run it with --engine component, or bake its release again with this version's engine";
 
 /// A size as people read it.
 #[expect(clippy::cast_precision_loss, reason = "for display")]
@@ -45,6 +56,9 @@ pub struct Anatomy {
     /// The manifest that was baked in, as it was written; its SHA-256 is the release's digest.
     #[serde(skip)]
     pub manifest: Option<Vec<u8>>,
+    /// The section that says where the packed model lies, as it was written.
+    #[serde(skip)]
+    pub packed: Option<Vec<u8>>,
 }
 
 /// Where an artefact's bytes are.
@@ -74,6 +88,19 @@ impl Artefact {
         let problem = |problem: String| Error::NotAnArtefact { path: path.to_owned(), problem };
         check_contract(&anatomy).map_err(problem)?;
         Ok(Self { path: path.to_owned(), bytes, anatomy })
+    }
+
+    /// Reads the encoder engine's packed model out of the component's data, and checks its digest.
+    pub fn packed(&self) -> Result<Blob, Error> {
+        let problem = |problem: String| Error::NotAnArtefact { path: self.path.clone(), problem };
+        let section = self.anatomy.packed.as_deref().ok_or_else(|| {
+            problem(format!(
+                "holds no model for the native engine (baked with tract, or by an older palisade); {REMEDY}"
+            ))
+        })?;
+        let place = PackedPlace::parse(section)
+            .map_err(|what| problem(format!("its section {PACKED_SECTION} {what}; {REMEDY}")))?;
+        place.read(&self.bytes, self.anatomy.sizes.memory).map_err(problem)
     }
 }
 
@@ -129,6 +156,9 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
             Payload::CustomSection(section) if depth == 1 && section.name() == RELEASE_SECTION => {
                 anatomy.manifest = Some(section.data().to_vec());
             }
+            Payload::CustomSection(section) if depth == 1 && section.name() == PACKED_SECTION => {
+                anatomy.packed = Some(section.data().to_vec());
+            }
             _ => {}
         }
     }
@@ -136,6 +166,48 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
         return Err("a cut component: the file ends too early; copy or bake it again".into());
     }
     Ok(anatomy)
+}
+
+/// Names of the relaxed SIMD operators in a component's code, each once, in order. None are in a component for runtimes that lack
+/// them.
+pub fn relaxed_operators(bytes: &[u8]) -> Result<BTreeSet<&'static str>, String> {
+    let broken = |e: wasmparser::BinaryReaderError| format!("damaged code (at byte {}): {}", e.offset(), e.message());
+    let mut found = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::CodeSectionEntry(body) = payload.map_err(broken)? {
+            for operator in body.get_operators_reader().map_err(broken)? {
+                found.extend(relaxed_name(&operator.map_err(broken)?));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The name of an operator of the relaxed SIMD proposal.
+fn relaxed_name(operator: &Operator<'_>) -> Option<&'static str> {
+    Some(match operator {
+        Operator::I8x16RelaxedSwizzle => "i8x16.relaxed_swizzle",
+        Operator::I32x4RelaxedTruncF32x4S => "i32x4.relaxed_trunc_f32x4_s",
+        Operator::I32x4RelaxedTruncF32x4U => "i32x4.relaxed_trunc_f32x4_u",
+        Operator::I32x4RelaxedTruncF64x2SZero => "i32x4.relaxed_trunc_f64x2_s_zero",
+        Operator::I32x4RelaxedTruncF64x2UZero => "i32x4.relaxed_trunc_f64x2_u_zero",
+        Operator::F32x4RelaxedMadd => "f32x4.relaxed_madd",
+        Operator::F32x4RelaxedNmadd => "f32x4.relaxed_nmadd",
+        Operator::F64x2RelaxedMadd => "f64x2.relaxed_madd",
+        Operator::F64x2RelaxedNmadd => "f64x2.relaxed_nmadd",
+        Operator::I8x16RelaxedLaneselect => "i8x16.relaxed_laneselect",
+        Operator::I16x8RelaxedLaneselect => "i16x8.relaxed_laneselect",
+        Operator::I32x4RelaxedLaneselect => "i32x4.relaxed_laneselect",
+        Operator::I64x2RelaxedLaneselect => "i64x2.relaxed_laneselect",
+        Operator::F32x4RelaxedMin => "f32x4.relaxed_min",
+        Operator::F32x4RelaxedMax => "f32x4.relaxed_max",
+        Operator::F64x2RelaxedMin => "f64x2.relaxed_min",
+        Operator::F64x2RelaxedMax => "f64x2.relaxed_max",
+        Operator::I16x8RelaxedQ15mulrS => "i16x8.relaxed_q15mulr_s",
+        Operator::I16x8RelaxedDotI8x16I7x16S => "i16x8.relaxed_dot_i8x16_i7x16_s",
+        Operator::I32x4RelaxedDotI8x16I7x16AddS => "i32x4.relaxed_dot_i8x16_i7x16_add_s",
+        _ => return None,
+    })
 }
 
 fn check_contract(anatomy: &Anatomy) -> Result<(), String> {
