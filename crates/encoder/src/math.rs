@@ -56,7 +56,7 @@ pub(crate) fn power_of_two(x: Lanes) -> Lanes {
 /// The error function, with an absolute error below 6e-7: x·P(x²)/Q(x²) for |x| ≤ 4 and its value there beyond, with the coefficients of Eigen's
 /// and XLA's `erf`.
 #[inline(always)]
-pub(crate) fn erf(x: Lanes) -> Lanes {
+fn erf(x: Lanes) -> Lanes {
     let of = Lanes::splat;
     let x = x.within(4.0);
     let square = x.times(x);
@@ -69,6 +69,16 @@ pub(crate) fn erf(x: Lanes) -> Lanes {
         q = q.times(square).plus(of(coefficient));
     }
     x.times(p).over(q)
+}
+
+/// [`erf`].
+pub(crate) struct ErrorFunction;
+
+impl Function for ErrorFunction {
+    #[inline(always)]
+    fn of(&mut self, x: Lanes) -> Lanes {
+        erf(x)
+    }
 }
 
 /// The hyperbolic tangent, (1 - e⁻²ˣ)/(1 + e⁻²ˣ) for x ≥ 0, with an absolute error below 3e-7.

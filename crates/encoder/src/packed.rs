@@ -86,7 +86,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
+    pub(crate) const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
 }
 
 /// One vector of many.
