@@ -1,11 +1,12 @@
 //! A baked component as a file: its bytes, and what can be read off it without running it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use palisade_core::Manifest;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wasmparser::{Parser, Payload};
+use wasmparser::{Operator, Parser, Payload};
 
 use crate::Error;
 
@@ -136,6 +137,48 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
         return Err("a cut component: the file ends too early; copy or bake it again".into());
     }
     Ok(anatomy)
+}
+
+/// Names of the relaxed SIMD operators in a component's code, each once, in order. None are in a component for runtimes that lack
+/// them.
+pub fn relaxed_operators(bytes: &[u8]) -> Result<BTreeSet<&'static str>, String> {
+    let broken = |e: wasmparser::BinaryReaderError| format!("damaged code (at byte {}): {}", e.offset(), e.message());
+    let mut found = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::CodeSectionEntry(body) = payload.map_err(broken)? {
+            for operator in body.get_operators_reader().map_err(broken)? {
+                found.extend(relaxed_name(&operator.map_err(broken)?));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The name of an operator of the relaxed SIMD proposal.
+fn relaxed_name(operator: &Operator<'_>) -> Option<&'static str> {
+    Some(match operator {
+        Operator::I8x16RelaxedSwizzle => "i8x16.relaxed_swizzle",
+        Operator::I32x4RelaxedTruncF32x4S => "i32x4.relaxed_trunc_f32x4_s",
+        Operator::I32x4RelaxedTruncF32x4U => "i32x4.relaxed_trunc_f32x4_u",
+        Operator::I32x4RelaxedTruncF64x2SZero => "i32x4.relaxed_trunc_f64x2_s_zero",
+        Operator::I32x4RelaxedTruncF64x2UZero => "i32x4.relaxed_trunc_f64x2_u_zero",
+        Operator::F32x4RelaxedMadd => "f32x4.relaxed_madd",
+        Operator::F32x4RelaxedNmadd => "f32x4.relaxed_nmadd",
+        Operator::F64x2RelaxedMadd => "f64x2.relaxed_madd",
+        Operator::F64x2RelaxedNmadd => "f64x2.relaxed_nmadd",
+        Operator::I8x16RelaxedLaneselect => "i8x16.relaxed_laneselect",
+        Operator::I16x8RelaxedLaneselect => "i16x8.relaxed_laneselect",
+        Operator::I32x4RelaxedLaneselect => "i32x4.relaxed_laneselect",
+        Operator::I64x2RelaxedLaneselect => "i64x2.relaxed_laneselect",
+        Operator::F32x4RelaxedMin => "f32x4.relaxed_min",
+        Operator::F32x4RelaxedMax => "f32x4.relaxed_max",
+        Operator::F64x2RelaxedMin => "f64x2.relaxed_min",
+        Operator::F64x2RelaxedMax => "f64x2.relaxed_max",
+        Operator::I16x8RelaxedQ15mulrS => "i16x8.relaxed_q15mulr_s",
+        Operator::I16x8RelaxedDotI8x16I7x16S => "i16x8.relaxed_dot_i8x16_i7x16_s",
+        Operator::I32x4RelaxedDotI8x16I7x16AddS => "i32x4.relaxed_dot_i8x16_i7x16_add_s",
+        _ => return None,
+    })
 }
 
 fn check_contract(anatomy: &Anatomy) -> Result<(), String> {

@@ -110,20 +110,53 @@ fn artefact_fails(bytes: &[u8], parts: &[&str]) {
     fails(&["classify", "--artefact", file.to_str().unwrap(), "hello"], &[&["odd.wasm: "], parts].concat());
 }
 
+/// What a baked release says of the golden cases' texts, a line a case.
+fn answers_to_cases(artefact: &str, arguments: &[&str]) -> Ended {
+    let cases = fs::read(release_folder().join("cases.jsonl")).unwrap();
+    let artefact = beside(artefact);
+    let fixed = ["classify", "--artefact", artefact.to_str().unwrap(), "--format", "jsonl", "--input", "json", "-"];
+    let answers = palisade_reading(&cases, &[&fixed[..], arguments].concat());
+    assert_eq!(answers.status, 0, "{}", answers.stderr);
+    answers
+}
+
 #[test]
 fn golden_cases_have_their_scores_to_the_bit() {
     let cases = fs::read(release_folder().join("cases.jsonl")).unwrap();
-    let answers = palisade_reading(&cases, &["classify", "--format", "jsonl", "--input", "json", "--spans", "-"]);
-    assert_eq!((answers.status, answers.stderr.as_str()), (0, ""));
+    let answers = answers_to_cases("palisade-default.wasm", &["--spans"]).lines();
     let cases: Vec<Value> =
         cases.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect();
-    let answers = answers.lines();
     assert!(cases.len() > 60 && cases.len() == answers.len());
     for (case, answer) in cases.iter().zip(answers) {
         // Scores are printed with the shortest digits that give the same 32 bits, so equal digits are equal bits.
         for key in ["id", "scores", "truncated", "spans", "spans_truncated"] {
             assert_eq!(case[key], answer[key], "{} of {}", key, case["id"]);
         }
+    }
+}
+
+#[test]
+fn relaxed_and_strict_simd_give_the_same_scores_to_the_bit() {
+    for release in ["palisade-default", "palisade-small"] {
+        let answers = |simd| answers_to_cases(&format!("{release}{simd}.wasm"), &["--spans", "--words"]).stdout;
+        assert_eq!(answers(""), answers("-strict"), "{release}");
+    }
+}
+
+#[test]
+fn inspect_tells_relaxed_from_strict_simd() {
+    for (name, is_relaxed, shown) in [
+        ("palisade-default.wasm", true, "simd       relaxed: "),
+        ("palisade-default-strict.wasm", false, "simd       strict: "),
+    ] {
+        let path = beside(name);
+        let inspected = palisade(&["inspect", "--json", path.to_str().unwrap()]).stdout;
+        let inspected: Value = serde_json::from_str(&inspected).unwrap();
+        let operators = inspected["component"]["relaxed_operators"].as_array().unwrap();
+        assert_eq!(operators.contains(&json!("i32x4.relaxed_dot_i8x16_i7x16_add_s")), is_relaxed, "{name}");
+        assert!(is_relaxed || operators.is_empty(), "{operators:?}");
+        let table = palisade(&["inspect", path.to_str().unwrap()]).stdout;
+        assert!(table.contains(shown), "{table}");
     }
 }
 

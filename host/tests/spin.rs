@@ -184,7 +184,7 @@ impl App {
     fn new(services: Services) -> Self {
         // The code's speed does not matter here, the time to compile it does; the scores are the same at every level.
         let mut config = Config::new();
-        config.cranelift_opt_level(OptLevel::None).wasm_relaxed_simd(false);
+        config.cranelift_opt_level(OptLevel::None);
         let engine = Engine::new(&config).unwrap();
         let component = Component::new(&engine, compose()).unwrap();
         let mut linker = Linker::new(&engine);

@@ -1,4 +1,4 @@
-//! The components, the host, and the shipped release baked beside it.
+//! The components, the host, and the shipped releases baked beside it.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -10,7 +10,8 @@ use crate::shell::{cargo, command, output, root, run, target};
 /// The wasm target of the component; std there imports nothing.
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Packages of the components that import only what they name. The classifier becomes one when a release is baked into it.
-const COMPONENTS: &[&str] = &["palisade-classifier", "palisade-edge", "palisade-misbehaving"];
+const COMPONENTS: &[&str] = &[CLASSIFIER, "palisade-edge", "palisade-misbehaving"];
+const CLASSIFIER: &str = "palisade-classifier";
 /// The classifier with the other engine. It is built by itself: together, cargo would give both packages both engines.
 const CLASSIFIER_TRACT: &str = "palisade-classifier-tract";
 /// The component on Spin's own services, and the target that its SDK is made for; std there imports wasi:cli.
@@ -18,17 +19,71 @@ const SPIN_SERVICES: &str = "palisade-spin-services";
 const SPIN_TARGET: &str = "wasm32-wasip2";
 /// The release that is the default.
 pub(crate) const RELEASE: &str = "models/english-toxicity";
-/// The releases that ship, each with its baked component's name. The first is the default.
-const RELEASES: &[(&str, &str)] =
-    &[(RELEASE, "palisade-default.wasm"), ("models/english-toxicity-small", "palisade-small.wasm")];
+/// The smaller one that ships with it.
+const RELEASE_SMALL: &str = "models/english-toxicity-small";
+/// The components that the releases that ship are baked into. The first is the default.
+const ARTEFACTS: &[(&str, Simd, &str)] = &[
+    (RELEASE, Simd::Relaxed, "palisade-default.wasm"),
+    (RELEASE_SMALL, Simd::Relaxed, "palisade-small.wasm"),
+    (RELEASE, Simd::Strict, "palisade-default-strict.wasm"),
+    (RELEASE_SMALL, Simd::Strict, "palisade-small-strict.wasm"),
+];
+
+/// Which SIMD instructions the classifier is built with. Each has a target folder, for in a common one either build undoes the
+/// other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Simd {
+    /// `.cargo/config.toml`'s.
+    Strict,
+    /// These and the relaxed ones.
+    Relaxed,
+}
+
+impl Simd {
+    /// As `palisade bake --simd` calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Relaxed => "relaxed",
+        }
+    }
+
+    /// Arguments of cargo for this build alone; `target` is its usual folder.
+    fn arguments(self, target: &Path) -> Vec<String> {
+        match self {
+            Self::Strict => Vec::new(),
+            Self::Relaxed => {
+                let flags = rustflags(TARGET, &["-Ctarget-feature=+relaxed-simd".to_owned()]);
+                [vec!["--target-dir".to_owned(), self.folder(target).to_string_lossy().into_owned()], flags].concat()
+            }
+        }
+    }
+
+    /// The folder that this build is made in; `target` is cargo's usual one.
+    fn folder(self, target: &Path) -> PathBuf {
+        match self {
+            Self::Strict => target.to_owned(),
+            Self::Relaxed => target.join("relaxed-simd"),
+        }
+    }
+
+    /// Name of the engine's module, beside the program.
+    fn engine(self) -> &'static str {
+        match self {
+            Self::Strict => "palisade-engine.wasm",
+            Self::Relaxed => "palisade-engine-relaxed.wasm",
+        }
+    }
+}
 
 /// What was built.
 pub(crate) struct Built {
     /// The program.
     pub(crate) palisade: PathBuf,
-    /// The baked component that it runs by default.
+    /// The baked component that it runs by default, and the same release for engines without relaxed SIMD.
     pub(crate) artefact: PathBuf,
-    /// All the releases that ship.
+    pub(crate) artefact_strict: PathBuf,
+    /// All the releases that ship, in every way of building them.
     pub(crate) releases: Vec<Baked>,
     /// The endpoint, what it gets from Spin, and the tests' faulty one.
     pub(crate) edge: PathBuf,
@@ -38,6 +93,7 @@ pub(crate) struct Built {
 /// A release's folder in the repository, and the component that it was baked into.
 pub(crate) struct Baked {
     pub(crate) release: &'static str,
+    pub(crate) simd: Simd,
     pub(crate) artefact: PathBuf,
 }
 
@@ -69,8 +125,14 @@ pub(crate) fn native() -> Vec<&'static str> {
 }
 
 /// Arguments of cargo for all the components, a list for each set that is built together.
-pub(crate) fn all_components() -> [Vec<&'static str>; 3] {
-    [components(TARGET, COMPONENTS), components(TARGET, &[CLASSIFIER_TRACT]), components(SPIN_TARGET, &[SPIN_SERVICES])]
+pub(crate) fn all_components() -> Result<[Vec<String>; 4]> {
+    let of = |arguments: Vec<&str>| arguments.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    Ok([
+        of(components(TARGET, COMPONENTS)),
+        [of(components(TARGET, &[CLASSIFIER])), Simd::Relaxed.arguments(&target()?)].concat(),
+        of(components(TARGET, &[CLASSIFIER_TRACT])),
+        of(components(SPIN_TARGET, &[SPIN_SERVICES])),
+    ])
 }
 
 fn components(target: &'static str, packages: &[&'static str]) -> Vec<&'static str> {
@@ -80,6 +142,16 @@ fn components(target: &'static str, packages: &[&'static str]) -> Vec<&'static s
 
 fn build_components(arguments: &[&str]) -> Result<()> {
     run(command(&cargo(), &["build", "--locked"]).args(arguments).args(without_paths()))
+}
+
+/// The classifier's module, beside the program.
+fn build_engine(target: &Path, simd: Simd, packages: &[&'static str]) -> Result<PathBuf> {
+    let arguments = simd.arguments(target);
+    let arguments = components(TARGET, packages).into_iter().chain(arguments.iter().map(String::as_str));
+    build_components(&arguments.collect::<Vec<_>>())?;
+    let engine = target.join("release").join(simd.engine());
+    copy(&simd.folder(target).join(TARGET).join("component").join("palisade_classifier.wasm"), &engine)?;
+    Ok(engine)
 }
 
 /// The tract engine's module, beside the program.
@@ -95,33 +167,32 @@ fn build_tract() -> Result<()> {
 
 fn build_with(native: &[&str]) -> Result<Built> {
     add_targets()?;
-    for arguments in [components(TARGET, COMPONENTS), components(SPIN_TARGET, &[SPIN_SERVICES])] {
-        build_components(&arguments)?;
-    }
-    run(command(&cargo(), &["build", "--locked", "--release"]).args(native))?;
-
     let target = target()?;
     let folder = target.join("release");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let strict = build_engine(&target, Simd::Strict, COMPONENTS)?;
+    let relaxed = build_engine(&target, Simd::Relaxed, &[CLASSIFIER])?;
+    build_components(&components(SPIN_TARGET, &[SPIN_SERVICES]))?;
+    run(command(&cargo(), &["build", "--locked", "--release"]).args(native))?;
+
     let palisade = folder.join(format!("palisade{}", std::env::consts::EXE_SUFFIX));
-    let engine = folder.join("palisade-engine.wasm");
-    let modules = target.join(TARGET).join("component");
-    copy(&modules.join("palisade_classifier.wasm"), &engine)?;
     let [edge, misbehaving] = ["edge", "misbehaving"].map(|name| encode(&target, name));
     misbehaving?;
     let spin_services = folder.join("palisade-spin-services.wasm");
     copy(&target.join(SPIN_TARGET).join("component").join("palisade_spin_services.wasm"), &spin_services)?;
     let mut releases = Vec::new();
-    for &(release, name) in RELEASES {
+    for &(release, simd, name) in ARTEFACTS {
         let artefact = folder.join(name);
         let manifest = root().join(release).join("release.json");
-        if !is_newer(&artefact, &[&engine, &manifest, &palisade]) {
-            let arguments = ["bake", release, "--output"];
-            run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).arg("--engine").arg(&engine))?;
+        let engine = if simd == Simd::Relaxed { &relaxed } else { &strict };
+        if !is_newer(&artefact, &[engine, &manifest, &palisade]) {
+            let arguments = ["bake", release, "--simd", simd.name(), "--output"];
+            run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).env_remove("PALISADE_ENGINE"))?;
         }
-        releases.push(Baked { release, artefact });
+        releases.push(Baked { release, simd, artefact });
     }
-    let artefact = folder.join("palisade-default.wasm");
-    Ok(Built { palisade, artefact, releases, edge: edge?, spin_services })
+    let [artefact, artefact_strict] = ["", "-strict"].map(|simd| folder.join(format!("palisade-default{simd}.wasm")));
+    Ok(Built { palisade, artefact, artefact_strict, releases, edge: edge?, spin_services })
 }
 
 /// Makes a component out of a core module that says in a custom section what it speaks, beside the program.
@@ -150,8 +221,12 @@ fn without_paths() -> Vec<String> {
     let registry = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{home}/.cargo"));
     let flags =
         [format!("--remap-path-prefix={registry}=cargo"), format!("--remap-path-prefix={}=palisade", root().display())];
-    let setting = |target| ["--config".to_owned(), format!("target.{target}.rustflags={flags:?}")];
-    [TARGET, SPIN_TARGET].into_iter().flat_map(setting).collect()
+    [TARGET, SPIN_TARGET].into_iter().flat_map(|target| rustflags(target, &flags)).collect()
+}
+
+/// Arguments of cargo that add flags to those that `.cargo/config.toml` has for a target.
+fn rustflags(target: &str, flags: &[String]) -> Vec<String> {
+    vec!["--config".to_owned(), format!("target.{target}.rustflags={flags:?}")]
 }
 
 fn add_targets() -> Result<()> {

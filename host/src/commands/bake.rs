@@ -21,7 +21,10 @@ pub struct Arguments {
     /// Engine that the release is baked into
     #[arg(long, value_name = "KIND", default_value = "auto", conflicts_with = "engine")]
     engine_kind: EngineKind,
-    /// Engine module, instead of the one beside this program; it does not go with --engine-kind
+    /// SIMD instructions of the encoder engine; the scores are the same to the bit. tract's are always strict
+    #[arg(long, value_name = "KIND", default_value = "relaxed", conflicts_with = "engine")]
+    simd: Simd,
+    /// Engine module, instead of the one beside this program; it goes neither with --engine-kind nor with --simd
     #[arg(long, env = "PALISADE_ENGINE", value_name = "FILE")]
     engine: Option<PathBuf>,
 }
@@ -30,10 +33,18 @@ pub struct Arguments {
 enum EngineKind {
     /// The encoder where the release fits it, else tract
     Auto,
-    /// Small and quick, in int8: for encoders as our training writes them (palisade-engine.wasm)
+    /// Small and quick, in int8: for encoders as our training writes them
     Encoder,
     /// For any ONNX classifier, in float32 (palisade-engine-tract.wasm)
     Tract,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Simd {
+    /// For wasmtime, which has relaxed SIMD: this program, Spin (palisade-engine-relaxed.wasm)
+    Relaxed,
+    /// For runtimes that may lack it: browsers, Node.js (palisade-engine.wasm)
+    Strict,
 }
 
 /// Reads the release, bakes it, checks the result, and only then puts it in place.
@@ -41,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let release = ReleaseFolder::read(&arguments.release)?;
     let engine = match &arguments.engine {
         Some(path) => path.clone(),
-        None => beside_program(engine_file(arguments.engine_kind, &release)).context(
+        None => beside_program(engine_file(arguments, &release)).context(
             "no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine",
         )?,
     };
@@ -59,13 +70,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
 }
 
 /// Name of the engine's file beside the program.
-fn engine_file(kind: EngineKind, release: &ReleaseFolder) -> &'static str {
-    let problem = match kind {
+fn engine_file(arguments: &Arguments, release: &ReleaseFolder) -> &'static str {
+    let problem = match arguments.engine_kind {
         EngineKind::Encoder => None,
         EngineKind::Tract => return "palisade-engine-tract.wasm",
         EngineKind::Auto => release.packed().err(),
     };
-    let Some(problem) = problem else { return "palisade-engine.wasm" };
-    say(&format!("baking with tract, for the encoder engine does not run this release: {problem}"));
-    "palisade-engine-tract.wasm"
+    match (problem, arguments.simd) {
+        (None, Simd::Relaxed) => "palisade-engine-relaxed.wasm",
+        (None, Simd::Strict) => "palisade-engine.wasm",
+        (Some(problem), _) => {
+            say(&format!("baking with tract, for the encoder engine does not run this release: {problem}"));
+            "palisade-engine-tract.wasm"
+        }
+    }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::ExitStatus;
-use crate::artefact::{Anatomy, CONTRACT, dissect, mib};
+use crate::artefact::{Anatomy, CONTRACT, dissect, mib, relaxed_operators};
 use crate::table::harmless;
 
 /// Arguments of `palisade inspect`.
@@ -26,29 +26,39 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let path = arguments.artefact.display();
     let bytes = std::fs::read(&arguments.artefact).with_context(|| path.to_string())?;
     let anatomy = dissect(&bytes).map_err(|problem| anyhow!("{path}: {problem}"))?;
+    let relaxed = relaxed_operators(&bytes).map_err(|problem| anyhow!("{path}: {problem}"))?;
+    let relaxed: Vec<&str> = relaxed.into_iter().collect();
     let mut out = std::io::stdout().lock();
-    if arguments.json { json(&mut out, arguments, &anatomy) } else { table(&mut out, arguments, &anatomy) }?;
+    if arguments.json {
+        json(&mut out, arguments, &anatomy, &relaxed)
+    } else {
+        table(&mut out, arguments, &anatomy, &relaxed)
+    }?;
     Ok(ExitStatus::Done)
 }
 
-fn json(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Result<()> {
+fn json(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy, relaxed: &[&str]) -> Result<()> {
     let manifest: Option<Value> = anatomy
         .manifest
         .as_deref()
         .map(serde_json::from_slice)
         .transpose()
         .with_context(|| format!("{}: its release section is damaged", arguments.artefact.display()))?;
+    let mut component = serde_json::to_value(anatomy)?;
+    if let Some(component) = component.as_object_mut() {
+        component.insert("relaxed_operators".to_owned(), json!(relaxed));
+    }
     let all = json!({
         "path": arguments.artefact,
         "contract": anatomy.speaks_contract().then_some(CONTRACT),
-        "component": anatomy,
+        "component": component,
         "release": anatomy.release_manifest().map(|manifest| manifest.release()),
         "manifest": manifest,
     });
     Ok(writeln!(out, "{all:#}")?)
 }
 
-fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Result<()> {
+fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy, relaxed: &[&str]) -> Result<()> {
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { harmless(&names.join(", ")) };
     let contract = if anatomy.speaks_contract() { "this program's own" } else { "another than this program's" };
     writeln!(out, "artefact   {}", arguments.artefact.display())?;
@@ -56,6 +66,12 @@ fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy) -> Resu
     writeln!(out, "gives      {}", list(&anatomy.exports))?;
     writeln!(out, "contract   {contract}, {CONTRACT}")?;
     writeln!(out, "imports    {}", list(&anatomy.imports))?;
+    match relaxed {
+        [] => writeln!(out, "simd       strict: runs wherever WebAssembly has SIMD")?,
+        operators => {
+            writeln!(out, "simd       relaxed: needs a runtime that has it, for {}", operators.join(", "))?;
+        }
+    }
     let sizes = &anatomy.sizes;
     writeln!(
         out,
