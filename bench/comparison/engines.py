@@ -36,7 +36,7 @@ ORT_INT8, ORT_FLOAT, WEB_INT8, WEB_FLOAT = (
 OURS = (COMPONENT, STRICT, V8, NATIVE, TRACT)
 PEERS = (WEB_INT8, WEB_FLOAT, ORT_INT8, ORT_FLOAT)
 TOKENS = (16, 64, 128, 256)
-TOKENS_COLD = 64  # the length of cold requests, and of all that the tract engine is asked
+TOKENS_COLD = 64  # the length of cold requests
 
 # How onnxruntime may quantise the weights of an int8 peer. Which is quicker depends on the processor and on the build.
 VARIANTS = ("QInt8", "QUInt8")

@@ -8,10 +8,27 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from .engines import COMPONENT, NATIVE, PEERS, STRICT, TOKENS, TOKENS_COLD, TRACT, V8, Engines, Worker
+from .engines import (
+    COMPONENT,
+    NATIVE,
+    ORT_FLOAT,
+    ORT_INT8,
+    PEERS,
+    STRICT,
+    TOKENS,
+    TOKENS_COLD,
+    TRACT,
+    V8,
+    WEB_FLOAT,
+    WEB_INT8,
+    Engines,
+    Worker,
+)
 
 Key = tuple[str, str, int]  # engine, mode, tokens
 
+# Engines in an order in which those that have a target together follow each other.
+NEIGHBOURS = (ORT_INT8, NATIVE, COMPONENT, WEB_INT8, V8, STRICT, ORT_FLOAT, WEB_FLOAT, TRACT)
 BATCH = {"tokens": 12, "texts": 32}
 INSTANCES_LIVE = 100
 
@@ -31,10 +48,8 @@ class Plan:
         """One round: engine, mode, request. What is compared follows each other."""
         requests: list[tuple[str, str, dict[str, int]]] = []
         for tokens in TOKENS:
-            engines = [COMPONENT, NATIVE, PEERS[2], PEERS[3], PEERS[0], V8, STRICT, PEERS[1]]
-            if tokens == TOKENS_COLD:
-                engines.append(TRACT)
-            requests += [(engine, "warm", {"tokens": tokens, "repeats": self.warm[tokens]}) for engine in engines]
+            warm = {"tokens": tokens, "repeats": self.warm[tokens]}
+            requests += [(engine, "warm", warm) for engine in NEIGHBOURS]
         for mode in ("batch", "singly"):
             requests.append((COMPONENT, mode, {**BATCH, "repeats": self.batch}))
         # The warm requests that the cold ones are held against are asked beside them: a ratio near 1 shows every drift.
@@ -70,12 +85,16 @@ class Measured:
         """Of the medians of each round, for what slows a round slows both."""
         return spread([a / b for a, b in zip(self.of_rounds(*one), self.of_rounds(*other), strict=True)])
 
-    def peak_fraction(self, engine: str, tokens: int, peak: str, multiply_adds: int) -> dict[str, float] | None:
-        """A warm request's multiply-adds a second, as a fraction of the machine's; `None` where that has no such peak."""
-        if not all(peak in of_round for of_round in self.peaks):
+    def peak_fraction(self, engine: str, tokens: int, simd: str, multiply_adds: int) -> dict[str, float] | None:
+        """A warm request's multiply-adds a second by what the machine's dot products of that build could do at best; `None`
+        where that is not known."""
+        peaks = [
+            peak["multiply_adds_per_s"] for of_round in self.peaks for peak in of_round.values() if peak["simd"] == simd
+        ]
+        if not peaks:
             return None
-        times = zip(self.of_rounds(engine, "warm", tokens), self.peaks, strict=True)
-        return spread([multiply_adds / (ms * 1e-3) / peaks[peak]["multiply_adds_per_s"] for ms, peaks in times])
+        times = zip(self.of_rounds(engine, "warm", tokens), peaks, strict=True)
+        return spread([multiply_adds / (ms * 1e-3) / peak for ms, peak in times])
 
 
 def spread(by_round: list[float]) -> dict[str, float]:
@@ -86,7 +105,7 @@ def measure(engines: Engines, plan: Plan) -> Measured:
     """All rounds, every second one backwards."""
     workers = engines.workers
     for worker in workers.values():  # until every just-in-time compiler has done its work
-        for tokens in (TOKENS_COLD,) if worker.name == TRACT else TOKENS:
+        for tokens in TOKENS:
             worker.ask("warm", tokens=tokens, repeats=plan.warm[tokens])
     ms: dict[Key, list[list[float]]] = defaultdict(list)
     peaks = []

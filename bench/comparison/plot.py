@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from .engines import COMPONENT, NATIVE, ORT_FLOAT, ORT_INT8, STRICT, TOKENS, V8, WEB_FLOAT, WEB_INT8
+from .engines import COMPONENT, NATIVE, ORT_FLOAT, ORT_INT8, STRICT, TOKENS, TRACT, V8, WEB_FLOAT, WEB_INT8
 
 WIDTH, HEIGHT = 940, 520
 LEFT, RIGHT, TOP, BOTTOM = 64, 270, 64, 56
@@ -17,6 +17,7 @@ STYLES = {
     COMPONENT: ("#1c7ed6", ""),
     STRICT: ("#15aabf", ""),
     V8: ("#9c5cf2", ""),
+    TRACT: ("#868e96", "7 5"),
     ORT_INT8: ("#e8590c", ""),
     ORT_FLOAT: ("#e8590c", "7 5"),
     WEB_INT8: ("#e0457b", ""),
@@ -41,7 +42,9 @@ def plot(warm_ms: dict[str, dict[int, float]]) -> str:
         f"<style>\n{CSS}\n</style>",
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
         text(LEFT - 44, 28, "Milliseconds for one text on one thread", "ink", size=17),
-        text(LEFT - 44, 47, "less is better; drawn through: int8, dashed: float32; at the right: for 256 tokens", "faint"),
+        text(
+            LEFT - 44, 47, "less is better; drawn through: int8, dashed: float32; at the right: for 256 tokens", "faint"
+        ),
         text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, "tokens of the text", "faint", "middle"),
     ]
     for tick in ticks:

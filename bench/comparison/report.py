@@ -91,7 +91,8 @@ def peaks(of_rounds: list[dict[str, Any]]) -> str:
     shown = []
     for name, peak in of_rounds[0].items():
         rate = statistics.median(of_round[name]["multiply_adds_per_s"] for of_round in of_rounds)
-        shown.append(f"{name} {rate / 1e9:.1f} ({peak['instructions']})")
+        held_against = f"; {peak['simd']}" if peak["simd"] else ""
+        shown.append(f"{name} {rate / 1e9:.1f} ({peak['instructions']}{held_against})")
     return "; ".join(shown) or "not measured on this processor"
 
 

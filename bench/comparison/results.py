@@ -76,13 +76,13 @@ def targets(measured: Measured, engines: Engines, sizes: dict[str, int], memory:
         ]
         return Target(f"{one} / {other}", ratios, at_most=at_most)
 
-    def peak(engine: str, name: str, at_least: float | None = None) -> Target:
+    def peak(engine: str, simd: str, at_least: float | None = None) -> Target:
         fractions = [
-            (tokens, measured.peak_fraction(engine, tokens, name, multiply_adds(engines.shape, tokens)))
+            (tokens, measured.peak_fraction(engine, tokens, simd, multiply_adds(engines.shape, tokens)))
             for tokens in TOKENS
         ]
         figures = [figure(f"{tokens} tokens", fraction) for tokens, fraction in fractions if fraction]
-        return Target(f"{engine}, of the 128-bit {name} peak", figures, at_least=at_least, unit="%")
+        return Target(f"{engine}, of the {simd} 128-bit peak", figures, at_least=at_least, unit="%")
 
     def ratio(what: str, of: str, one: Key, other: Key, **limits: float) -> Target:
         return Target(what, [figure(of, measured.ratio(one, other))], **limits)
@@ -95,9 +95,9 @@ def targets(measured: Measured, engines: Engines, sizes: dict[str, int], memory:
         warm(V8, WEB_INT8, at_most=0.7),
         warm(NATIVE, ORT_INT8, at_most=1.0),
         warm(COMPONENT, NATIVE, at_most=3.0),
-        peak(COMPONENT, "i8", at_least=0.5),
-        peak(STRICT, "i16"),
-        peak(V8, "i16"),
+        peak(COMPONENT, "relaxed", at_least=0.5),
+        peak(STRICT, "strict"),
+        peak(V8, "strict"),
         ratio(
             "fresh instance and request / warm request",
             cold,
@@ -154,9 +154,7 @@ def result(engines: Engines, plan: Plan, measured: Measured, **told: Any) -> dic
     inspection = inspected(engines.paths.palisade, engines.paths.artefact)
     sizes = {"artefact": inspection["sizes"]["file"], "weights": inspection["packed"]["length"]}
     warm = {
-        engine: {tokens: measured.median(engine, "warm", tokens) for tokens in TOKENS}
-        for engine in (*OURS, *PEERS)
-        if engine != TRACT
+        engine: {tokens: measured.median(engine, "warm", tokens) for tokens in TOKENS} for engine in (*OURS, *PEERS)
     }
     cold_of = (COMPONENT, STRICT, NATIVE, TRACT, *PEERS)
     of_engines = targets(measured, engines, sizes, told["memory"])

@@ -28,6 +28,8 @@ pub struct Peak {
     pub name: &'static str,
     /// Its instructions.
     pub instructions: &'static str,
+    /// The build of the component whose dot products wasmtime compiles to these: `strict`, `relaxed` or none.
+    pub simd: Option<&'static str>,
     /// Multiply-adds a second: the median of many short runs.
     pub multiply_adds_per_s: f64,
 }
@@ -35,13 +37,13 @@ pub struct Peak {
 /// All that this processor has; none on others than x86-64 and aarch64. [`TIME`] for each.
 pub fn all() -> Vec<Peak> {
     let loops = platform::loops().into_iter().flatten();
-    loops.map(|(name, instructions, lanes, run)| measure(name, instructions, lanes, run)).collect()
+    loops.map(measure).collect()
 }
 
-/// Name, instructions, multiply-adds of one step of one sum, and what runs so many steps of all sums.
-type Loop = (&'static str, &'static str, u32, fn(u32));
+/// Name, instructions and build of a [`Peak`], multiply-adds of one step of one sum, and what runs so many steps of all sums.
+type Loop = (&'static str, &'static str, Option<&'static str>, u32, fn(u32));
 
-fn measure(name: &'static str, instructions: &'static str, lanes: u32, run: fn(u32)) -> Peak {
+fn measure((name, instructions, simd, lanes, run): Loop) -> Peak {
     run(ROUNDS); // until the clock is up
     let (mut seconds, started) = (Vec::new(), Instant::now());
     while started.elapsed() < TIME {
@@ -52,7 +54,7 @@ fn measure(name: &'static str, instructions: &'static str, lanes: u32, run: fn(u
     seconds.sort_by(f64::total_cmp);
     let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
     let multiply_adds = f64::from(ROUNDS) * f64::from(lanes) * f64::from(CHAINS);
-    Peak { name, instructions, multiply_adds_per_s: multiply_adds / median }
+    Peak { name, instructions, simd, multiply_adds_per_s: multiply_adds / median }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -121,9 +123,9 @@ mod platform {
             None
         };
         [
-            avx.then_some(("i16", "pmaddwd, paddd", 8, words as fn(u32))),
-            avx.then_some(("i8", "pmaddubsw, pmaddwd, paddd", 16, bytes as fn(u32))),
-            dot.map(|run| ("dot", "vpdpbusd", 16, run)),
+            avx.then_some(("i16", "pmaddwd, paddd", Some("strict"), 8, words as fn(u32))),
+            avx.then_some(("i8", "pmaddubsw, pmaddwd, paddd", Some("relaxed"), 16, bytes as fn(u32))),
+            dot.map(|run| ("dot", "vpdpbusd", None, 16, run)),
         ]
     }
 }
@@ -194,10 +196,11 @@ mod platform {
 
     pub(super) fn loops() -> [Option<Loop>; 3] {
         let has_dot = std::arch::is_aarch64_feature_detected!("dotprod");
+        let bytes_of = (!has_dot).then_some("relaxed");
         [
-            Some(("i16", "smull, smull2, addp, add", 8, words as fn(u32))),
-            Some(("i8", "smull, smull2, addp, sadalp", 16, bytes as fn(u32))),
-            has_dot.then_some(("dot", "sdot", 16, dot as fn(u32))),
+            Some(("i16", "smull, smull2, addp, add", Some("strict"), 8, words as fn(u32))),
+            Some(("i8", "smull, smull2, addp, sadalp", bytes_of, 16, bytes as fn(u32))),
+            has_dot.then_some(("dot", "sdot", Some("relaxed"), 16, dot as fn(u32))),
         ]
     }
 }
