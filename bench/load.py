@@ -30,7 +30,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import BENCH, ROOT, SCORE_DIFFERENCE_MAX, BenchError, machine, run, table, virtual_environment, with_range
+from comparison.common import (
+    BENCH,
+    ROOT,
+    SCORE_DIFFERENCE_MAX,
+    BenchError,
+    machine,
+    run,
+    table,
+    virtual_environment,
+    with_range,
+)
 
 OURS, PEER = "palisade", "fastapi"
 SERVERS = (OURS, PEER)

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use divan::Bencher;
 use palisade_bench::{Subject, Text, scores};
 
-const TOKENS: [usize; 3] = [16, 64, 128];
+const TOKENS: [usize; 4] = [16, 64, 128, 256];
 static SUBJECT: OnceLock<Subject> = OnceLock::new();
 
 fn main() -> anyhow::Result<()> {

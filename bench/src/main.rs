@@ -7,18 +7,26 @@
 //! | `{"mode":"cold","tokens":64,"repeats":10}` | `{"ms":[…]}`: a fresh instance and its first request |
 //! | `{"mode":"instantiate","repeats":10}` | `{"ms":[…]}`: a fresh instance alone |
 //! | `{"mode":"scores","tokens":64}` | `{"scores":[…]}`: one a label |
+//! | `{"mode":"batch","tokens":12,"texts":32,"repeats":10}` | `{"ms":[…]}`: one call with texts of about that length |
+//! | `{"mode":"singly","tokens":12,"texts":32,"repeats":10}` | `{"ms":[…]}`: the same texts, a call for each |
+//! | `{"mode":"memory","tokens":64,"instances":100}` | `{"before":{…},"after":{…}}`: bytes without and with so many live instances |
+//! | `{"mode":"peak"}` | `{"peaks":[…]}`: what the machine's 128-bit integer dot products can do |
+//!
+//! Its arguments are the engine, `component` or `native`, and the artefact, both optional: `palisade-bench-worker native FILE`.
 //!
 //! Every call runs on this one thread. A time ends when the answer is there; taking an instance down is not in it. The
 //! worker ends with a message and status 1 at the first request that it cannot answer.
 
 use std::hint::black_box;
 use std::io::{BufRead, Write, stderr, stdin, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use palisade_bench::{Subject, Text, WORD, scores};
-use palisade_host::Instance;
+use anyhow::{Context, Result, bail};
+use palisade_bench::memory::Memory;
+use palisade_bench::{Subject, Text, WORD, peak, scores, scores_of};
+use palisade_host::{EngineKind, Instance};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +38,10 @@ enum Request {
     Cold { tokens: usize, repeats: usize },
     Instantiate { repeats: usize },
     Scores { tokens: usize },
+    Batch { tokens: usize, texts: usize, repeats: usize },
+    Singly { tokens: usize, texts: usize, repeats: usize },
+    Memory { tokens: usize, instances: usize },
+    Peak,
 }
 
 fn main() -> ExitCode {
@@ -43,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let subject = Subject::open()?;
+    let subject = subject()?;
     let mut reused = subject.instantiate()?;
     for line in stdin().lock().lines() {
         let line = line?;
@@ -56,6 +68,21 @@ fn serve() -> Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+fn subject() -> Result<Subject> {
+    let mut arguments = std::env::args_os().skip(1);
+    let engine = match arguments.next() {
+        None => return Subject::open(),
+        Some(name) if name == "component" => EngineKind::Component,
+        Some(name) if name == "native" => EngineKind::Native,
+        Some(name) => bail!("there is no engine {}: component or native", name.display()),
+    };
+    match (arguments.next(), arguments.next()) {
+        (None, _) => Subject::open_with(engine, &palisade_bench::artefact_path()),
+        (Some(artefact), None) => Subject::open_with(engine, Path::new(&artefact)),
+        (Some(_), Some(surplus)) => bail!("one artefact at a time, not {} as well", surplus.display()),
+    }
 }
 
 fn answer(subject: &Subject, reused: &mut Instance, request: &Request) -> Result<Value> {
@@ -77,6 +104,19 @@ fn answer(subject: &Subject, reused: &mut Instance, request: &Request) -> Result
         }
         Request::Instantiate { repeats } => json!({ "ms": times(repeats, || subject.instantiate())? }),
         Request::Scores { tokens } => json!({ "scores": scores(reused, &Text::of_tokens(tokens)?)? }),
+        Request::Batch { tokens, texts, repeats } => {
+            let texts = Text::around_tokens(tokens, texts)?;
+            scores_of(reused, &texts)?;
+            json!({ "ms": times(repeats, || scores_of(reused, &texts))? })
+        }
+        Request::Singly { tokens, texts, repeats } => {
+            let texts = Text::around_tokens(tokens, texts)?;
+            let mut one_at_a_time = || texts.iter().map(|text| scores(reused, text)).collect::<Result<Vec<_>>>();
+            one_at_a_time()?;
+            json!({ "ms": times(repeats, one_at_a_time)? })
+        }
+        Request::Memory { tokens, instances } => memory(subject, &Text::of_tokens(tokens)?, instances)?,
+        Request::Peak => json!({ "peaks": peak::all() }),
     })
 }
 
@@ -94,6 +134,20 @@ fn about(subject: &Subject) -> Result<Value> {
         "labels": labels,
         "artefact_bytes": subject.artefact_bytes,
     }))
+}
+
+/// What the process has before and with so many instances, each of which answered once.
+fn memory(subject: &Subject, text: &Text, instances: usize) -> Result<Value> {
+    let before = Memory::now()?;
+    let mut live = Vec::with_capacity(instances);
+    for _ in 0..instances {
+        let mut instance = subject.instantiate()?;
+        scores(&mut instance, text)?;
+        live.push(instance);
+    }
+    let after = Memory::now()?;
+    drop(live);
+    Ok(json!({ "before": before, "after": after }))
 }
 
 /// Milliseconds of each repeat. What `step` gives is dropped after its time was taken.

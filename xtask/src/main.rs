@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   tidy        the checks of the tree alone: arrows between crates, imports, sizes
   cases       write the golden cases' scores anew (look at the difference before you commit it)
   measure     measure the shipped releases on both suites, and write metrics.json, the HTML reports and the cards
-  bench       compare speed with onnxruntime, native and in Node; `bench --short` for a quick look
+  bench       hold the speed against its targets and onnxruntime, native and in Node; `bench --short` for a quick look
   load        compare the endpoint under load with FastAPI and onnxruntime; `load --short` for a quick look
 ";
 

@@ -73,7 +73,7 @@ pub(crate) fn run_all() -> Result<()> {
     node(&built)?;
     run(command("python3", &["conformance/clients/run.py", "--palisade"]).arg(&built.palisade))?;
     load(&built, &["--short".to_owned()])?; // that both servers answer alike, and that the comparison runs
-    compare(&built, &["--short".to_owned()]) // scores against onnxruntime's, and that the comparison runs
+    compare(&built, &["--short".to_owned()]) // scores of all engines against each other, and that the comparison runs
 }
 
 /// Compares a built file's imports with its allow-list.
@@ -110,9 +110,9 @@ fn node(built: &Built) -> Result<()> {
     run(command("node", &["conformance/run.mjs"]).arg(&built.artefact_strict).arg(cases::path()).arg(transpiled))
 }
 
-/// The comparison with onnxruntime.
+/// The comparison with the targets and with onnxruntime.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    let built = component::build()?;
+    let built = component::build_with_tract()?;
     run(&mut command(&cargo(), &["build", "--locked", "--release", "--package", "palisade-bench"]))?;
     compare(&built, arguments)
 }
@@ -125,5 +125,7 @@ pub(crate) fn load(built: &Built, arguments: &[String]) -> Result<()> {
 fn compare(built: &Built, arguments: &[String]) -> Result<()> {
     let worker = built.palisade.with_file_name(format!("palisade-bench-worker{}", std::env::consts::EXE_SUFFIX));
     let mut compare = command("python3", &["bench/compare.py", "--worker"]);
-    run(compare.arg(worker).args(arguments).env("PALISADE_ARTEFACT", &built.artefact))
+    compare.arg(worker).arg("--palisade").arg(&built.palisade);
+    compare.arg("--artefact").arg(&built.artefact).arg("--artefact-strict").arg(&built.artefact_strict);
+    run(compare.args(arguments))
 }

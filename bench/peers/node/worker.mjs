@@ -4,9 +4,8 @@
 //     node worker.mjs MODEL_ONNX TOKENIZER_JSON WORD
 
 import { readFile } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
-import { performance } from 'node:perf_hooks';
 import * as ort from 'onnxruntime-web';
+import { serve, times } from './serve.mjs';
 
 const [modelFile, tokenizerFile, word] = process.argv.slice(2);
 const options = { executionProviders: ['wasm'] };
@@ -24,18 +23,6 @@ function input(tokens) {
   });
   const ids = BigInt64Array.of(first, ...Array(tokens - 2).fill(middle), last);
   return { input_ids: new ort.Tensor('int64', ids, [1, tokens]) };
-}
-
-/** Milliseconds of each repeat; `afterwards` gets what `step` gave, and is not timed. */
-async function times(repeats, step, afterwards = () => {}) {
-  const ms = [];
-  for (let i = 0; i < repeats; i += 1) {
-    const start = performance.now();
-    const kept = await step();
-    ms.push(performance.now() - start);
-    await afterwards(kept);
-  }
-  return { ms };
 }
 
 async function firstRun(feeds) {
@@ -62,6 +49,4 @@ async function answer({ mode, tokens, repeats }) {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
-}
+await serve(answer);
