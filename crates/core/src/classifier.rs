@@ -197,20 +197,20 @@ impl Classifier {
     fn try_extremes(&self) -> Result<(), ReleaseError> {
         let unusable = |problem| ReleaseError::Unusable { file: self.manifest.model.file.clone(), problem };
         // A word, a character of no vocabulary, and what the tokenizer puts around every text.
-        let probe = self.encode("a \u{12000}").and_then(|tokens| self.engine.logits(&tokens.ids));
+        let probe = self.encode("a \u{12000}").and_then(|tokens| self.engine.logits(&[tokens.ids]));
         if let Err(e) = probe {
             let problem = format!("gives tokens that {} cannot score: {e}", self.manifest.model.file);
             return Err(ReleaseError::Unusable { file: self.manifest.tokenizer.file.clone(), problem });
         }
         let id_max = self.engine.id_max();
         for tokens in [3, self.manifest.tokens_max] {
-            let logits = self.engine.logits(&vec![id_max; tokens]).map_err(|e| {
+            let logits = self.engine.logits(&[vec![id_max; tokens]]).map_err(|e| {
                 unusable(format!(
                     "fails on {tokens} tokens with id {id_max}, the highest of {}: model and tokenizer do not belong \
                      together, or tokens_max is too high: {e}",
                     self.manifest.tokenizer.file
                 ))
-            })?;
+            })?.concat();
             if logits.len() != self.manifest.labels.len() {
                 return Err(unusable(format!(
                     "gives {} logits, but the manifest names {} labels",
@@ -266,8 +266,10 @@ impl Classifier {
     pub fn classify<T: AsRef<str>>(&self, texts: &[T], options: &Options) -> Result<Classification, ClassifyError> {
         self.check_limits(texts)?;
         let wanted = self.wanted(options)?;
-        let results =
-            texts.iter().map(|text| self.classify_text(text.as_ref(), &wanted, options)).collect::<Result<_, _>>()?;
+        let wholes = self.score(texts, &wanted)?;
+        let results = texts.iter().zip(wholes);
+        let results = results.map(|(text, whole)| self.classify_text(text.as_ref(), whole, &wanted, options));
+        let results = results.collect::<Result<_, _>>()?;
         let labels = wanted.iter().filter_map(|&i| self.manifest.labels.get(i)).map(|l| l.name.clone()).collect();
         Ok(Classification { release: self.release.clone(), labels, results })
     }
@@ -301,8 +303,13 @@ impl Classifier {
         Ok(wanted)
     }
 
-    fn classify_text(&self, text: &str, wanted: &[usize], options: &Options) -> Result<TextResult, ClassifyError> {
-        let whole = self.score(text, wanted)?;
+    fn classify_text(
+        &self,
+        text: &str,
+        whole: Scored,
+        wanted: &[usize],
+        options: &Options,
+    ) -> Result<TextResult, ClassifyError> {
         let (spans, spans_truncated) =
             if options.spans { self.score_sentences(text, &whole, wanted)? } else { (Vec::new(), false) };
         let (words, words_truncated) =
@@ -327,11 +334,11 @@ impl Classifier {
             let span = Span { range: range.clone(), scores: whole.scores.clone(), truncated: whole.truncated };
             return Ok((vec![span], false));
         }
-        let spans = first.into_iter().map(|range| {
-            let Scored { scores, truncated, .. } = self.score(read.get(range.clone()).unwrap_or_default(), wanted)?;
-            Ok(Span { range, scores, truncated })
-        });
-        Ok((spans.collect::<Result<_, _>>()?, more))
+        let of_sentences: Vec<_> = first.iter().map(|range| read.get(range.clone()).unwrap_or_default()).collect();
+        let scored = self.score(&of_sentences, wanted)?;
+        let spans = first.into_iter().zip(scored);
+        let spans = spans.map(|(range, Scored { scores, truncated, .. })| Span { range, scores, truncated });
+        Ok((spans.collect(), more))
     }
 
     /// The words' effects, and whether there are more words. A word costs a pass of the model over its sentence, and a sentence
@@ -339,24 +346,28 @@ impl Classifier {
     fn score_words(&self, text: &str, wanted: &[usize]) -> Result<(Vec<Word>, bool), ClassifyError> {
         let limits = self.limits();
         let read = cut(text, limits.text_bytes_max);
-        let ranges = self.words(read);
+        let mut ranges = self.words(read);
         let more = read.len() < text.len() || ranges.len() > limits.words_max;
+        ranges.truncate(limits.words_max);
         let sentences: Vec<_> = sentences(read).collect();
-        let mut around = 0..0;
-        let mut whole = self.score("", wanted)?;
-        let words = ranges.into_iter().take(limits.words_max).map(|range| {
-            let here = sentences_around(&sentences, &range);
-            if here != around {
-                whole = self.score(read.get(here.clone()).unwrap_or_default(), wanted)?;
-                around = here;
-            }
-            let before = read.get(around.start..range.start).unwrap_or_default();
-            let behind = read.get(range.end..around.end).unwrap_or_default();
-            let without = self.score(&format!("{before} {behind}"), wanted)?;
-            let effects = whole.scores.iter().zip(without.scores).map(|(with, without)| with - without).collect();
-            Ok(Word { range, effects })
-        });
-        Ok((words.collect::<Result<_, _>>()?, more))
+        let placed: Vec<_> = ranges.into_iter().map(|range| (sentences_around(&sentences, &range), range)).collect();
+        let mut words = Vec::with_capacity(placed.len());
+        for of_sentence in placed.chunk_by(|(around, _), (next, _)| around == next) {
+            let Some((around, _)) = of_sentence.first() else { continue };
+            let mut texts = vec![read.get(around.clone()).unwrap_or_default().to_owned()];
+            texts.extend(of_sentence.iter().map(|(_, range)| {
+                let before = read.get(around.start..range.start).unwrap_or_default();
+                let behind = read.get(range.end..around.end).unwrap_or_default();
+                format!("{before} {behind}")
+            }));
+            let mut scored = self.score(&texts, wanted)?.into_iter();
+            let whole = scored.next().map(|whole| whole.scores).unwrap_or_default();
+            words.extend(of_sentence.iter().zip(scored).map(|((_, range), without)| {
+                let effects = whole.iter().zip(without.scores).map(|(with, without)| with - without).collect();
+                Word { range: range.clone(), effects }
+            }));
+        }
+        Ok((words, more))
     }
 
     /// Byte ranges of a text's words.
@@ -368,17 +379,24 @@ impl Classifier {
         }
     }
 
-    fn score(&self, text: &str, wanted: &[usize]) -> Result<Scored, ClassifyError> {
-        let tokens = self.encode(text).map_err(ClassifyError::Engine)?;
-        if tokens.ids.is_empty() {
-            return Ok(Scored { scores: vec![0.0; wanted.len()], tokens: 0, truncated: tokens.truncated });
-        }
-        let logits = self.engine.logits(&tokens.ids).map_err(ClassifyError::Engine)?;
-        let scores = wanted.iter().filter_map(|&i| logits.get(i)).map(|&logit| sigmoid(logit)).collect::<Vec<_>>();
-        if scores.len() != wanted.len() || !scores.iter().all(|score| score.is_finite()) {
-            return Err(ClassifyError::Engine(format!("{} tokens gave no score", tokens.ids.len())));
-        }
-        Ok(Scored { scores, tokens: tokens.ids.len(), truncated: tokens.truncated })
+    /// Scores several texts together; the scores of one do not depend on the others.
+    fn score<T: AsRef<str>>(&self, texts: &[T], wanted: &[usize]) -> Result<Vec<Scored>, ClassifyError> {
+        let encoded = texts.iter().map(|text| self.encode(text.as_ref()));
+        let encoded = encoded.collect::<Result<Vec<Tokens>, _>>().map_err(ClassifyError::Engine)?;
+        let read: Vec<_> = encoded.iter().map(|tokens| tokens.ids.as_slice()).filter(|ids| !ids.is_empty()).collect();
+        let mut logits = self.engine.logits(&read).map_err(ClassifyError::Engine)?.into_iter();
+        let scored = encoded.iter().map(|tokens| {
+            let mut scores = vec![0.0; wanted.len()];
+            if !tokens.ids.is_empty() {
+                let logits = logits.next().unwrap_or_default();
+                scores = wanted.iter().filter_map(|&i| logits.get(i)).map(|&logit| sigmoid(logit)).collect();
+            }
+            if scores.len() != wanted.len() || !scores.iter().all(|score| score.is_finite()) {
+                return Err(ClassifyError::Engine(format!("{} tokens gave no score", tokens.ids.len())));
+            }
+            Ok(Scored { scores, tokens: tokens.ids.len(), truncated: tokens.truncated })
+        });
+        scored.collect()
     }
 }
 

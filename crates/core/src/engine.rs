@@ -63,13 +63,13 @@ impl Engine {
         Ok(tokens)
     }
 
-    /// One logit a label. Errors hold nothing of the text.
-    pub(crate) fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, String> {
+    /// One logit a label for each text. Errors hold nothing of the texts.
+    pub(crate) fn logits<T: AsRef<[u32]>>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>, String> {
         match self {
             #[cfg(feature = "encoder")]
-            Self::Encoder(packed) => packed.logits(ids).map_err(|e| e.to_string()),
+            Self::Encoder(packed) => packed.logits_of(texts).map_err(|e| e.to_string()),
             #[cfg(feature = "tract")]
-            Self::Tract { model, .. } => model.logits(ids),
+            Self::Tract { model, .. } => texts.iter().map(|ids| model.logits(ids.as_ref())).collect(),
         }
     }
 

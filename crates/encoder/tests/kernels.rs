@@ -41,3 +41,22 @@ fn a_kernel_is_chosen_among_those_of_the_machine() {
     assert_eq!(Some(&packed.kernel()), Kernel::available().last());
     assert_eq!(packed.with_kernel(Kernel::Scalar).kernel(), Kernel::Scalar);
 }
+
+#[test]
+fn texts_in_a_batch_have_the_bits_that_they_have_alone() {
+    let packed = packed();
+    let vocabulary = u32::try_from(packed.shape().vocabulary).unwrap();
+    // Short ones that share a pass, a pass that is full to the token, and one text that is longer than a pass.
+    let positions = u32::try_from(packed.shape().positions).unwrap();
+    let lengths = [1, 12, 3, 30, 64, 17, 1, positions, 5, 100, 28, 128, 9];
+    let texts: Vec<Vec<u32>> =
+        lengths.iter().map(|&length| (0..length).map(|i| (i * 7919 + length) % vocabulary).collect()).collect();
+    for kernel in Kernel::available() {
+        let packed = packed.clone().with_kernel(kernel);
+        let together = packed.logits_of(&texts).unwrap();
+        let alone: Vec<_> = texts.iter().map(|ids| packed.logits(ids).unwrap()).collect();
+        assert_eq!(together, alone, "{kernel}");
+    }
+    assert!(packed.logits_of::<Vec<u32>>(&[]).unwrap().is_empty());
+    assert!(packed.logits_of(&[vec![1], vec![], vec![1]]).is_err());
+}
