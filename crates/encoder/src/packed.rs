@@ -493,8 +493,44 @@ pub(crate) fn write(model: &ModelParts, table: &TableParts) -> Result<Blob, &'st
     Ok(Blob::from(writer.bytes.as_slice()))
 }
 
-/// Lowers the greatest weights of a row where a lane of a group is above [`LANE_MAX`]: one by one, until it is not.
-pub(crate) fn bounded(row: &mut [i8]) {
+/// Sees to it that no lane of a row's groups is above [`LANE_MAX`] (see `kernel`): as the row's step becomes larger, or as the greatest weights of such
+/// lanes become smaller, or both, whatever is nearest to the row in the sense of least squares.
+pub(crate) fn bounded(row: &mut [i8], scale: &mut f32) {
+    if lanes(row).all(|lane| lane <= LANE_MAX) {
+        return;
+    }
+    let candidates = FACTORS.into_iter().map(|factor| {
+        #[expect(clippy::cast_possible_truncation, reason = "not greater than it was")]
+        let mut candidate: Vec<i8> = row.iter().map(|&x| (f32::from(x) * factor).round_ties_even() as i8).collect();
+        cut(&mut candidate);
+        let differences = row.iter().zip(&candidate).map(|(&x, &y)| f32::from(x) - f32::from(y) / factor);
+        (differences.map(|x| x * x).sum::<f32>(), factor, candidate)
+    });
+    if let Some((_, factor, nearest)) = candidates.min_by(|(a, ..), (b, ..)| a.total_cmp(b)) {
+        row.copy_from_slice(&nearest);
+        *scale /= factor;
+    }
+}
+
+/// What a row is multiplied with to make room.
+const FACTORS: [f32; 9] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5];
+
+/// What each lane of each group may add up to in 127ths: its weights above 0, and those below.
+fn lanes(row: &[i8]) -> impl Iterator<Item = i32> {
+    row.chunks(GROUP * BLOCK).flat_map(|group| {
+        let mut lanes = [0; 4];
+        for (place, &weight) in group.iter().enumerate() {
+            let lane = place % BLOCK / 2 * 2 + usize::from(weight < 0);
+            if let Some(lane) = lanes.get_mut(lane) {
+                *lane += i32::from(weight).abs();
+            }
+        }
+        lanes
+    })
+}
+
+/// Lowers the greatest weights of each lane that is above [`LANE_MAX`], one by one, until it is not.
+fn cut(row: &mut [i8]) {
     for group in row.chunks_mut(GROUP * BLOCK) {
         for lane in [[0, 1], [2, 3]] {
             for sign in [1_i32, -1] {
@@ -541,14 +577,16 @@ impl Writer {
 
     fn linear(&mut self, linear: &LinearParts) {
         let inputs = linear.weights.len() / linear.scales.len().max(1);
-        let mut weights = linear.weights.clone();
-        weights.chunks_exact_mut(inputs.max(1)).for_each(bounded);
+        let (mut weights, mut scales) = (linear.weights.clone(), linear.scales.clone());
+        for (row, scale) in weights.chunks_exact_mut(inputs.max(1)).zip(&mut scales) {
+            bounded(row, scale);
+        }
         let rows = weights.chunks_exact(inputs.max(1));
         let sums = rows.map(|row| row.iter().map(|&weight| i32::from(weight)).sum::<i32>());
         #[expect(clippy::cast_precision_loss, reason = "at most 2²³")]
-        let offsets: Vec<f32> = linear.scales.iter().zip(sums).map(|(scale, sum)| scale * sum as f32).collect();
+        let offsets: Vec<f32> = scales.iter().zip(sums).map(|(scale, sum)| scale * sum as f32).collect();
         self.put(&panels(&weights, inputs));
-        self.put(&linear.scales);
+        self.put(&scales);
         self.put(&offsets);
         self.put(&linear.biases);
     }

@@ -254,7 +254,7 @@ mod tests {
             let left: Vec<u8> = numbers(rows * inputs, seed, 0, 127, extremes).iter().map(|&x| x as u8).collect();
             let mut weights: Vec<i8> =
                 numbers(inputs * outputs, !seed, -128, 127, extremes).iter().map(|&x| x as i8).collect();
-            weights.chunks_exact_mut(inputs).for_each(bounded);
+            weights.chunks_exact_mut(inputs).for_each(|row| bounded(row, &mut 1.0));
             let right = expected(&left, &weights, inputs);
             let mut narrow = Narrow::default();
             narrow.clear(rows, inputs);
