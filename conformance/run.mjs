@@ -3,11 +3,11 @@
 //   node run.mjs ARTEFACT CASES FOLDER
 //
 // FOLDER takes the transpiled component. Prints one line; exit status 1 where a case differs.
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { performance } from "node:perf_hooks";
 import { pathToFileURL } from "node:url";
-import { transpile } from "@bytecodealliance/jco-transpile";
+import { transpile } from "./transpile.mjs";
 
 const [artefact, cases, folder] = process.argv.slice(2);
 if (!folder) {
@@ -15,17 +15,7 @@ if (!folder) {
   process.exit(2);
 }
 
-const { files, imports } = await transpile(artefact, { name: "classifier", noTypescript: true, outDir: folder });
-if (imports.length > 0) {
-  console.error(`the component imports ${imports.join(", ")}, and must import nothing`);
-  process.exit(1);
-}
-for (const [name, content] of Object.entries(files)) {
-  const path = name.startsWith(folder) ? name : join(folder, name);
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, content);
-}
-await writeFile(join(folder, "package.json"), '{"type":"module"}\n');
+await transpile(artefact, folder);
 
 const started = performance.now();
 const { classifier } = await import(pathToFileURL(resolve(folder, "classifier.js")));
