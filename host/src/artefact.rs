@@ -3,17 +3,24 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use palisade_core::Manifest;
+use palisade_core::{Blob, Manifest};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wasmparser::{Operator, Parser, Payload};
 
 use crate::Error;
+use crate::packed::PackedPlace;
 
 /// The interface that this host calls.
 pub const CONTRACT: &str = "palisade:moderation/classifier@0.2.0";
 /// Name of the custom section that carries the release's manifest, byte for byte.
 pub const RELEASE_SECTION: &str = "palisade:release";
+
+/// Name of the custom section that says where the encoder engine's packed model lies in the component's memory at start, so that
+/// it can be read without running the component. 52 bytes, numbers little-endian: version (`u32`, 1), address (`u64`), length in
+/// bytes (`u64`), and the SHA-256 of what lies there. The bytes are those of the core module's data segments, and zero where no
+/// segment is. An artefact baked with tract has no such section.
+pub const PACKED_SECTION: &str = "palisade:packed";
 
 /// The bytes of an artefact that speaks this host's contract.
 #[derive(Debug)]
@@ -25,6 +32,9 @@ pub struct Artefact {
     /// What was read off it.
     pub anatomy: Anatomy,
 }
+
+/// What to do where the native engine finds nothing to run.
+const REMEDY: &str = "run it with --engine component, or bake its release again with this version's engine";
 
 /// A size as people read it.
 #[expect(clippy::cast_precision_loss, reason = "for display")]
@@ -46,6 +56,9 @@ pub struct Anatomy {
     /// The manifest that was baked in, as it was written; its SHA-256 is the release's digest.
     #[serde(skip)]
     pub manifest: Option<Vec<u8>>,
+    /// The section that says where the packed model lies, as it was written.
+    #[serde(skip)]
+    pub packed: Option<Vec<u8>>,
 }
 
 /// Where an artefact's bytes are.
@@ -75,6 +88,19 @@ impl Artefact {
         let problem = |problem: String| Error::NotAnArtefact { path: path.to_owned(), problem };
         check_contract(&anatomy).map_err(problem)?;
         Ok(Self { path: path.to_owned(), bytes, anatomy })
+    }
+
+    /// Reads the encoder engine's packed model out of the component's data, and checks its digest.
+    pub fn packed(&self) -> Result<Blob, Error> {
+        let problem = |problem: String| Error::NotAnArtefact { path: self.path.clone(), problem };
+        let section = self.anatomy.packed.as_deref().ok_or_else(|| {
+            problem(format!(
+                "holds no model for the native engine (baked with tract, or by an older palisade); {REMEDY}"
+            ))
+        })?;
+        let place = PackedPlace::parse(section)
+            .map_err(|what| problem(format!("its section {PACKED_SECTION} {what}; {REMEDY}")))?;
+        place.read(&self.bytes, self.anatomy.sizes.memory).map_err(problem)
     }
 }
 
@@ -129,6 +155,9 @@ pub fn dissect(bytes: &[u8]) -> Result<Anatomy, String> {
             }
             Payload::CustomSection(section) if depth == 1 && section.name() == RELEASE_SECTION => {
                 anatomy.manifest = Some(section.data().to_vec());
+            }
+            Payload::CustomSection(section) if depth == 1 && section.name() == PACKED_SECTION => {
+                anatomy.packed = Some(section.data().to_vec());
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Baking: a release goes into the engine's module, is read and planned there, and the state is kept as a component.
 //!
 //! engine module → wizer's instrumentation → instantiate without imports → hand over the release (the protocol is in
-//! `components/classifier/src/bake.rs`) → snapshot → component → manifest as a custom section.
+//! `components/classifier/src/bake.rs`) → snapshot → component → manifest, and where the packed model lies, as custom sections.
 //!
 //! There are two engines. For the encoder the release is packed here; tract reads the files as they are.
 
@@ -16,7 +16,8 @@ use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 use wit_component::{ComponentEncoder, StringEncoding};
 
 use crate::Error;
-use crate::artefact::RELEASE_SECTION;
+use crate::artefact::{PACKED_SECTION, RELEASE_SECTION};
+use crate::packed::PackedPlace;
 
 /// A release's files, read.
 #[derive(Debug)]
@@ -67,13 +68,18 @@ impl ReleaseFolder {
 /// The result depends on nothing but the two inputs: the same release and engine give the same bytes.
 pub fn bake(engine_module: &[u8], release: &ReleaseFolder) -> Result<Vec<u8>, Error> {
     let problem = |problem: String| Error::Bake { path: release.path.clone(), problem };
-    let snapshot = snapshot(engine_module, release).map_err(problem)?;
+    let (snapshot, packed) = snapshot(engine_module, release).map_err(problem)?;
     let component =
         encode(engine_module, snapshot).map_err(|e| problem(format!("the snapshot is no component: {e:#}")))?;
-    Ok(with_release_section(component, &release.manifest))
+    let component = with_section(component, RELEASE_SECTION, &release.manifest);
+    Ok(match packed {
+        Some(place) => with_section(component, PACKED_SECTION, &place.section()),
+        None => component,
+    })
 }
 
-fn snapshot(engine_module: &[u8], release: &ReleaseFolder) -> Result<Vec<u8>, String> {
+/// The module with the release inside, and where the packed model lies in its memory.
+fn snapshot(engine_module: &[u8], release: &ReleaseFolder) -> Result<(Vec<u8>, Option<PackedPlace>), String> {
     let mut wizer = Wizer::new();
     wizer.init_func("palisade_bake_seal");
     let (context, instrumented) = wizer.instrument(engine_module).map_err(not_an_engine)?;
@@ -84,18 +90,19 @@ fn snapshot(engine_module: &[u8], release: &ReleaseFolder) -> Result<Vec<u8>, St
     let module = Module::new(&engine, instrumented).map_err(fault)?;
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).map_err(fault)?;
-    load(&mut store, instance, release)?;
+    let packed = load(&mut store, instance, release)?;
 
     let mut state = BakedState { store: &mut store, instance };
-    block_on(wizer.snapshot(&context, &mut state)).map_err(not_an_engine)
+    let module = block_on(wizer.snapshot(&context, &mut state)).map_err(not_an_engine)?;
+    Ok((module, packed))
 }
 
 fn not_an_engine(error: impl std::fmt::Display) -> String {
     format!("the engine module cannot be baked: {error:#}")
 }
 
-/// Drives the protocol of `components/classifier/src/bake.rs`.
-fn load(store: &mut Store<()>, instance: Instance, release: &ReleaseFolder) -> Result<(), String> {
+/// Drives the protocol of `components/classifier/src/bake.rs`; says where the encoder engine keeps the packed model.
+fn load(store: &mut Store<()>, instance: Instance, release: &ReleaseFolder) -> Result<Option<PackedPlace>, String> {
     let is_encoder = instance.get_func(&mut *store, "palisade_bake_load_packed").is_some();
     let (parts, load) = if is_encoder {
         (vec![release.manifest.as_slice(), release.packed()?.bytes()], "palisade_bake_load_packed")
@@ -110,10 +117,12 @@ fn load(store: &mut Store<()>, instance: Instance, release: &ReleaseFolder) -> R
     let memory = instance.get_memory(&mut *store, "memory").ok_or("the engine module has no memory")?;
 
     let too_large = |e: wasmtime::Error| format!("the release does not fit into the engine's memory: {e:#}");
+    let mut last = (0, [].as_slice());
     for (place, part) in (0..).zip(parts) {
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
         let start = reserve.call(&mut *store, (place, length)).map_err(too_large)?;
         memory.write(&mut *store, start as usize, part).map_err(|e| format!("{e}"))?;
+        last = (start, part);
     }
 
     let message = |store: &mut Store<()>, length: u32| {
@@ -122,7 +131,15 @@ fn load(store: &mut Store<()>, instance: Instance, release: &ReleaseFolder) -> R
         String::from_utf8_lossy(bytes).into_owned()
     };
     match load.call(&mut *store, ()) {
-        Ok(0) => seal.call(&mut *store, ()).map_err(|e| format!("{e:#}")),
+        Ok(0) => {
+            seal.call(&mut *store, ()).map_err(|e| format!("{e:#}"))?;
+            let (start, packed) = last;
+            let end = start as usize + packed.len();
+            if is_encoder && memory.data(&store).get(start as usize..end) != Some(packed) {
+                return Err("the engine module does not keep the packed model where it was put".into());
+            }
+            Ok(is_encoder.then(|| PackedPlace::new(start, packed)))
+        }
         Ok(length) => Err(message(store, length)),
         Err(trap) => {
             let length = panic_length.call(&mut *store, ()).unwrap_or(0);
@@ -193,7 +210,7 @@ fn encode(engine_module: &[u8], mut snapshot: Vec<u8>) -> anyhow::Result<Vec<u8>
     ComponentEncoder::default().module(&snapshot)?.validate(true).encode()
 }
 
-fn with_release_section(mut component: Vec<u8>, manifest: &[u8]) -> Vec<u8> {
-    CustomSection { name: RELEASE_SECTION.into(), data: manifest.into() }.append_to_component(&mut component);
+fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
+    CustomSection { name: name.into(), data: data.into() }.append_to_component(&mut component);
     component
 }

@@ -9,7 +9,7 @@ use wasmtime::{
 };
 
 use crate::bindings::{Classification, Description, Moderation, ModerationPre, Options};
-use crate::{Artefact, Error, cache};
+use crate::{Artefact, Error, Loaded, cache};
 
 /// How often running code looks whether its time is over.
 const TICK: Duration = Duration::from_millis(10);
@@ -89,7 +89,7 @@ impl Runtime {
             path: artefact.path.clone(),
             problem: format!("its contract has another shape than this host's of the same version: {e:#}"),
         })?;
-        Ok(Loaded { pre: Arc::new(pre), limits: self.limits })
+        Ok(Component { pre: Arc::new(pre), limits: self.limits }.into())
     }
 }
 
@@ -121,29 +121,29 @@ fn config(limits: RuntimeLimits) -> Config {
     config
 }
 
-/// A release ready to be instantiated, on any thread.
+/// A compiled component, ready to be instantiated, on any thread.
 #[derive(Clone)]
-pub struct Loaded {
+pub(crate) struct Component {
     pre: Arc<ModerationPre<StoreLimits>>,
     limits: RuntimeLimits,
 }
 
-impl std::fmt::Debug for Loaded {
+impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Component").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
-impl Loaded {
+impl Component {
     /// A fresh instance: microseconds, for the release is in its memory image.
-    pub fn instantiate(&self) -> Result<Instance, Error> {
+    pub(crate) fn instantiate(&self) -> Result<ComponentInstance, Error> {
         let memory_bytes = usize::try_from(self.limits.memory_mib_max << 20).unwrap_or(usize::MAX);
         let limits = StoreLimitsBuilder::new().memory_size(memory_bytes).trap_on_grow_failure(true).build();
         let mut store = Store::new(self.pre.engine(), limits);
         store.limiter(|limits| limits);
         store.set_epoch_deadline(ticks(START_MS_MAX));
         let moderation = self.pre.instantiate(&mut store).map_err(|e| self.fault(&e, START_MS_MAX))?;
-        Ok(Instance { store, moderation, loaded: self.clone() })
+        Ok(ComponentInstance { store, moderation, component: self.clone() })
     }
 
     fn fault(&self, error: &wasmtime::Error, limit_ms: u64) -> Error {
@@ -163,32 +163,32 @@ pub(crate) fn ticks(ms: u64) -> u64 {
     ms.div_ceil(TICK.as_millis().try_into().unwrap_or(1)).saturating_add(1)
 }
 
-/// One instance of a release, for one thread. After an error other than [`Error::Refused`] it must not be used again.
-pub struct Instance {
+/// One instance of a component, for one thread. After an error other than [`Error::Refused`] it must not be used again.
+pub(crate) struct ComponentInstance {
     store: Store<StoreLimits>,
     moderation: Moderation,
-    loaded: Loaded,
+    component: Component,
 }
 
-impl std::fmt::Debug for Instance {
+impl std::fmt::Debug for ComponentInstance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instance").finish_non_exhaustive()
+        f.debug_struct("ComponentInstance").finish_non_exhaustive()
     }
 }
 
-impl Instance {
+impl ComponentInstance {
     /// The release inside, its labels and limits.
-    pub fn describe(&mut self) -> Result<Description, Error> {
+    pub(crate) fn describe(&mut self) -> Result<Description, Error> {
         self.store.set_epoch_deadline(ticks(START_MS_MAX));
         let answer = self.moderation.palisade_moderation_classifier().call_describe(&mut self.store);
-        answer.map_err(|e| self.loaded.fault(&e, START_MS_MAX))?.map_err(Error::Refused)
+        answer.map_err(|e| self.component.fault(&e, START_MS_MAX))?.map_err(Error::Refused)
     }
 
     /// Scores a batch of texts.
-    pub fn classify<T: AsRef<str>>(&mut self, texts: &[T], options: &Options) -> Result<Classification, Error> {
-        self.store.set_epoch_deadline(ticks(self.loaded.limits.call_ms_max));
+    pub(crate) fn classify<T: AsRef<str>>(&mut self, texts: &[T], options: &Options) -> Result<Classification, Error> {
+        self.store.set_epoch_deadline(ticks(self.component.limits.call_ms_max));
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let answer = self.moderation.palisade_moderation_classifier().call_classify(&mut self.store, &texts, options);
-        answer.map_err(|e| self.loaded.fault(&e, self.loaded.limits.call_ms_max))?.map_err(Error::Refused)
+        answer.map_err(|e| self.component.fault(&e, self.component.limits.call_ms_max))?.map_err(Error::Refused)
     }
 }

@@ -44,11 +44,11 @@ pub enum Error {
         /// The limit.
         limit_mib: u64,
     },
-    /// The component refused the call.
+    /// The classifier refused the call.
     #[error("{}", describe_refusal(.0))]
     Refused(bindings::Error),
-    /// The component or wasmtime failed in a way that no input should cause.
-    #[error("the component failed: {0}")]
+    /// The component, wasmtime or the native engine failed in a way that no input should cause.
+    #[error("the classifier failed: {0}")]
     Fault(String),
 }
 

@@ -1,10 +1,11 @@
 //! Palisade on one machine: runs the classifier component under wasmtime.
 //!
-//! The way in is [`Runtime`]: it holds the engine, loads a baked [`Artefact`] (compiled ahead of time, and kept), and
-//! hands out [`Instance`]s, one a thread. [`bake`] makes an artefact out of a release. The command `palisade` is a thin
+//! The way in is [`Runtime`]: it holds wasmtime, loads a baked [`Artefact`] (compiled ahead of time, and kept), and
+//! hands out [`Instance`]s, one a thread. [`Loaded::native`] does without wasmtime: it scores the model that lies in the artefact
+//! in this process, to the same bits. [`bake`] makes an artefact out of a release. The command `palisade` is a thin
 //! layer over this library; its commands are in [`commands`].
 //!
-//! This crate knows nothing about tokens or models: the component does. It never logs a text.
+//! This crate knows nothing about tokens or models: the component, or `palisade_core` in its place, does. It never logs a text.
 //!
 //! ```no_run
 //! use palisade_host::{Artefact, Runtime, RuntimeLimits, bindings::Options};
@@ -25,14 +26,18 @@ pub mod engine;
 mod error;
 pub mod input;
 mod labelled;
+mod loaded;
+mod native;
 pub mod ordered;
+pub mod packed;
 pub mod serve;
 pub mod suite;
 mod table;
 
 pub use artefact::Artefact;
-pub use engine::{Instance, Loaded, Runtime, RuntimeLimits};
+pub use engine::{Runtime, RuntimeLimits};
 pub use error::Error;
+pub use loaded::{EngineKind, Instance, Loaded};
 
 /// The contract's types and calls, as generated from `wit/`.
 pub mod bindings {

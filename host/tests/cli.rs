@@ -55,6 +55,7 @@ fn spawn(arguments: &[&str]) -> Child {
         .args(arguments)
         .env_remove("PALISADE_ARTEFACT")
         .env_remove("PALISADE_ENGINE")
+        .env_remove("PALISADE_ENGINE_MODULE")
         .env("PALISADE_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

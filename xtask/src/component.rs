@@ -188,7 +188,7 @@ pub(crate) fn build_with(native: &[&str]) -> Result<Built> {
         let engine = if simd == Simd::Relaxed { &relaxed } else { &strict };
         if !is_newer(&artefact, &[engine, &manifest, &palisade]) {
             let arguments = ["bake", release, "--simd", simd.name(), "--output"];
-            run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).env_remove("PALISADE_ENGINE"))?;
+            run(command(&palisade.to_string_lossy(), &arguments).arg(&artefact).env_remove("PALISADE_ENGINE_MODULE"))?;
         }
         releases.push(Baked { release, simd, artefact });
     }

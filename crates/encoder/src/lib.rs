@@ -1,8 +1,14 @@
 //! BERT-family encoder classifiers with int8 weights, as a pure function from text to logits.
 //!
-//! [`pack`] turns a release's files (ONNX as our training writes it, `tokenizer.json`) into one run of bytes; [`Packed::new`] checks such bytes
+//! [`pack`] turns a release's files (ONNX, `tokenizer.json`) into one run of bytes; [`Packed::new`] checks such bytes
 //! and reads them in place from then on, so that starting costs nothing. [`Packed::encode`] makes a text's token ids,
 //! [`Packed::logits`] scores them.
+//!
+//! What can be packed: word, position and token-type embeddings; layers of attention and of feed-forward with GELU (in either
+//! form), `ReLU` or tanh, each normalised behind its residual sum; the first token or the mean of all, with or without a pooler
+//! (a linear layer and one of those functions); a linear head. That is BERT, `MiniLM`, `DistilBERT` and ELECTRA with the widths of
+//! BERT, as `torch.onnx.export` writes them (both exporters), and what our training writes. Graphs are compared by what they
+//! compute, not by names; [`ImportError`] names the nodes that do not fit. The tokenizer is BERT's, for texts without case.
 //!
 //! Every kernel and every platform gives the same bits: products of integers are exact in any order, and the float steps run in one
 //! written order (`math.rs`). This crate knows nothing of releases, labels, limits or WIT.
@@ -16,10 +22,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![allow(
+    clippy::inline_always,
+    reason = "what is inlined is compiled with the vectors of the kernel that it runs beside"
+)]
+
+mod attention;
 mod blob;
 mod forward;
 mod import;
 mod kernel;
+mod lanes;
 mod math;
 mod onnx;
 mod packed;

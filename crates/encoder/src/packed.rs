@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytemuck::AnyBitPattern;
 
 use crate::blob::Blob;
-use crate::kernel::{BLOCK, Kernel, PANEL};
+use crate::kernel::{BLOCK, GROUP, Kernel, LANE_MAX, PANEL};
 
 #[cfg(target_endian = "big")]
 compile_error!("the packed model is read in place, and is little-endian");
@@ -86,7 +86,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
+    pub(crate) const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
 }
 
 /// One vector of many.
@@ -142,8 +142,8 @@ impl Shape {
 }
 
 /// A value's number in the header.
-fn place<T: PartialEq>(all: &[T], value: T) -> u32 {
-    all.iter().position(|other| *other == value).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
+fn place<T: PartialEq>(all: &[T], value: &T) -> u32 {
+    all.iter().position(|other| other == value).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
 }
 
 impl Header {
@@ -167,9 +167,9 @@ impl Header {
             table.unknown,
             table.first,
             table.last,
-            place(&Activation::ALL, shape.activation),
-            place(&Pooling::ALL, shape.pooling),
-            shape.pooler.map_or(0, |function| 1 + place(&Activation::ALL, function)),
+            place(&Activation::ALL, &shape.activation),
+            place(&Pooling::ALL, &shape.pooling),
+            shape.pooler.map_or(0, |function| 1 + place(&Activation::ALL, &function)),
         ]
     }
 
@@ -493,6 +493,27 @@ pub(crate) fn write(model: &ModelParts, table: &TableParts) -> Result<Blob, &'st
     Ok(Blob::from(writer.bytes.as_slice()))
 }
 
+/// Lowers the greatest weights of a row where a lane of a group is above [`LANE_MAX`]: one by one, until it is not.
+pub(crate) fn bounded(row: &mut [i8]) {
+    for group in row.chunks_mut(GROUP * BLOCK) {
+        for lane in [[0, 1], [2, 3]] {
+            for sign in [1_i32, -1] {
+                loop {
+                    let of_lane = group.iter_mut().enumerate().filter(|(place, _)| lane.contains(&(place % BLOCK)));
+                    let mut of_sign: Vec<&mut i8> =
+                        of_lane.map(|(_, weight)| weight).filter(|weight| i32::from(**weight) * sign > 0).collect();
+                    let sum: i32 = of_sign.iter().map(|weight| i32::from(**weight) * sign).sum();
+                    let greatest = of_sign.iter_mut().rev().max_by_key(|weight| i32::from(***weight) * sign);
+                    match greatest {
+                        Some(greatest) if sum > LANE_MAX => **greatest -= if sign > 0 { 1 } else { -1 },
+                        _ => break,
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Rows of weights, one an output, in panels; zeros fill the last one.
 pub(crate) fn panels(rows: &[i8], inputs: usize) -> Vec<i8> {
     let mut panels = Vec::with_capacity(rows.len().next_multiple_of(PANEL * inputs.max(1)));
@@ -520,11 +541,13 @@ impl Writer {
 
     fn linear(&mut self, linear: &LinearParts) {
         let inputs = linear.weights.len() / linear.scales.len().max(1);
-        let rows = linear.weights.chunks_exact(inputs.max(1));
+        let mut weights = linear.weights.clone();
+        weights.chunks_exact_mut(inputs.max(1)).for_each(bounded);
+        let rows = weights.chunks_exact(inputs.max(1));
         let sums = rows.map(|row| row.iter().map(|&weight| i32::from(weight)).sum::<i32>());
         #[expect(clippy::cast_precision_loss, reason = "at most 2²³")]
         let offsets: Vec<f32> = linear.scales.iter().zip(sums).map(|(scale, sum)| scale * sum as f32).collect();
-        self.put(&panels(&linear.weights, inputs));
+        self.put(&panels(&weights, inputs));
         self.put(&linear.scales);
         self.put(&offsets);
         self.put(&linear.biases);

@@ -33,7 +33,7 @@ fn every_field_of_the_header_is_checked_or_harmless() {
             match place {
                 0 => assert_eq!(result, Err(PackedError::NotPacked)),
                 4 => assert_eq!(result, Err(PackedError::Version(value))),
-                8 | 76.. if bytes != *BYTES => {
+                8 | 84.. if bytes != *BYTES => {
                     assert!(matches!(result, Err(PackedError::Damaged(_))), "{place} {value}");
                 }
                 _ => {}

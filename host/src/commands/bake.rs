@@ -19,14 +19,14 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Engine that the release is baked into
-    #[arg(long, value_name = "KIND", default_value = "auto", conflicts_with = "engine")]
+    #[arg(long, value_name = "KIND", default_value = "auto", conflicts_with = "engine_module")]
     engine_kind: EngineKind,
     /// SIMD instructions of the encoder engine; the scores are the same to the bit. tract's are always strict
-    #[arg(long, value_name = "KIND", default_value = "relaxed", conflicts_with = "engine")]
+    #[arg(long, value_name = "KIND", default_value = "relaxed", conflicts_with = "engine_module")]
     simd: Simd,
     /// Engine module, instead of the one beside this program; it goes neither with --engine-kind nor with --simd
-    #[arg(long, env = "PALISADE_ENGINE", value_name = "FILE")]
-    engine: Option<PathBuf>,
+    #[arg(long, env = "PALISADE_ENGINE_MODULE", value_name = "FILE")]
+    engine_module: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -50,10 +50,10 @@ enum Simd {
 /// Reads the release, bakes it, checks the result, and only then puts it in place.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let release = ReleaseFolder::read(&arguments.release)?;
-    let engine = match &arguments.engine {
+    let engine = match &arguments.engine_module {
         Some(path) => path.clone(),
         None => beside_program(engine_file(arguments, &release)).context(
-            "no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine",
+            "no engine to bake into\n  hint: build one with `cargo xtask component`, or name one with --engine-module",
         )?,
     };
     let path = engine.display();

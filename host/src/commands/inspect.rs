@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::ExitStatus;
 use crate::artefact::{Anatomy, CONTRACT, dissect, mib, relaxed_operators};
+use crate::packed::PackedPlace;
 use crate::table::harmless;
 
 /// Arguments of `palisade inspect`.
@@ -47,6 +48,7 @@ fn json(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy, relaxed:
     let mut component = serde_json::to_value(anatomy)?;
     if let Some(component) = component.as_object_mut() {
         component.insert("relaxed_operators".to_owned(), json!(relaxed));
+        component.insert("packed".to_owned(), json!(packed_place(anatomy)));
     }
     let all = json!({
         "path": arguments.artefact,
@@ -56,6 +58,11 @@ fn json(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy, relaxed:
         "manifest": manifest,
     });
     Ok(writeln!(out, "{all:#}")?)
+}
+
+/// Where the model for the native engine lies, if this program can read that.
+fn packed_place(anatomy: &Anatomy) -> Option<PackedPlace> {
+    anatomy.packed.as_deref().and_then(|section| PackedPlace::parse(section).ok())
 }
 
 fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy, relaxed: &[&str]) -> Result<()> {
@@ -81,6 +88,12 @@ fn table(out: &mut impl Write, arguments: &Arguments, anatomy: &Anatomy, relaxed
         mib(sizes.data),
         mib(sizes.memory)
     )?;
+    match packed_place(anatomy) {
+        Some(packed) => {
+            writeln!(out, "native     yes: a packed model of {}, sha256 {}", mib(packed.length), packed.sha256)?;
+        }
+        None => writeln!(out, "native     no: `--engine native` finds no model that it can run")?,
+    }
     let Some(manifest) = anatomy.release_manifest() else {
         return Ok(writeln!(out, "release    none: this component was not made by `palisade bake`")?);
     };

@@ -21,7 +21,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::bindings::{Description, Limits, Options, TextResult};
 use crate::table::harmless;
-use crate::{Artefact, Error, Instance, Loaded, Runtime, RuntimeLimits};
+use crate::{Artefact, EngineKind, Error, Instance, Loaded, Runtime, RuntimeLimits};
 
 /// How a command ended, as the shell sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +50,16 @@ pub struct ArtefactArguments {
     /// Baked component to run [default: palisade-default.wasm beside this program]
     #[arg(short, long, env = "PALISADE_ARTEFACT", value_name = "FILE")]
     artefact: Option<PathBuf>,
+    /// What runs it; the scores are the same to the bit
+    #[arg(long, env = "PALISADE_ENGINE", value_enum, value_name = "ENGINE", default_value_t)]
+    engine: EngineKind,
     /// Instances that work side by side [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: Option<u32>,
-    /// Longest time of one call of the component, in milliseconds
+    /// Longest time of one call of the component, in milliseconds; calls of the native engine cannot be interrupted
     #[arg(long, value_name = "MS", default_value_t = RuntimeLimits::default().call_ms_max)]
     call_ms_max: u64,
-    /// Largest memory of one instance, in MiB
+    /// Largest memory of one instance of the component, in MiB
     #[arg(long, value_name = "MIB", default_value_t = RuntimeLimits::default().memory_mib_max, value_parser = clap::value_parser!(u64).range(1..=1024))]
     memory_mib_max: u64,
 }
@@ -66,7 +69,7 @@ pub struct ArtefactArguments {
 pub struct Ready {
     /// To be instantiated, once a worker.
     pub loaded: Loaded,
-    /// What the component says of itself.
+    /// What the release says of itself.
     pub description: Description,
     /// How many workers to start.
     pub workers: usize,
@@ -82,7 +85,7 @@ impl ArtefactArguments {
             instances_max: u32::try_from(workers)?.saturating_add(1),
             endpoints_max: 0,
         };
-        let (_, loaded, description) = load(self.artefact.as_deref(), limits)?;
+        let (loaded, description) = load(self.artefact.as_deref(), self.engine, || Ok(Runtime::new(limits)?))?;
         Ok(Ready { loaded, description, workers })
     }
 }
@@ -92,24 +95,33 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Loads an artefact, or the one beside this program, and asks it what it is.
-pub fn load(artefact: Option<&Path>, limits: RuntimeLimits) -> Result<(Runtime, Loaded, Description)> {
+/// Loads an artefact, or the one beside this program, and asks it what it is. Only the component needs the runtime.
+pub fn load(
+    artefact: Option<&Path>,
+    engine: EngineKind,
+    runtime: impl FnOnce() -> Result<Runtime>,
+) -> Result<(Loaded, Description)> {
     let path = match artefact {
         Some(path) => path.to_owned(),
         None => beside_program("palisade-default.wasm")
             .context("no artefact to run\n  hint: name one with --artefact, or make one with `palisade bake`")?,
     };
     let artefact = Artefact::read(&path)?;
-    let runtime = Runtime::new(limits)?;
-    if !runtime.is_compiled(&artefact) {
-        say(&format!("compiling {} for this machine, once", path.display()));
-    }
-    let loaded = runtime.load(&artefact)?;
+    let loaded = match engine {
+        EngineKind::Native => Loaded::native(&artefact)?,
+        EngineKind::Component => {
+            let runtime = runtime()?;
+            if !runtime.is_compiled(&artefact) {
+                say(&format!("compiling {} for this machine, once", path.display()));
+            }
+            runtime.load(&artefact)?
+        }
+    };
     let description = loaded.instantiate()?.describe().with_context(|| path.display().to_string())?;
     if artefact.anatomy.release_manifest().is_some_and(|manifest| manifest.digest != description.release.digest) {
         bail!("{}: its release section is of another release than the one inside; bake it again", path.display());
     }
-    Ok((runtime, loaded, description))
+    Ok((loaded, description))
 }
 
 /// A file that is shipped in the folder of this program.

@@ -12,10 +12,10 @@ use palisade_protocols::settings::{BODY_BYTES_MAX, public_url};
 use serde::Deserialize;
 
 use super::{ExitStatus, beside_program, cores, load, say};
-use crate::RuntimeLimits;
 use crate::bindings::Description;
 use crate::serve::telemetry::{self, LogFormat, LogLevel};
 use crate::serve::{self, Limits, QueueLimits};
+use crate::{EngineKind, Runtime, RuntimeLimits};
 
 /// Arguments of `palisade serve`.
 ///
@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Baked component to run [default: palisade-default.wasm beside this program]
     #[arg(short, long, env = "PALISADE_ARTEFACT", value_name = "FILE")]
     artefact: Option<PathBuf>,
+    /// What runs the classifier; the scores are the same to the bit [default: component]
+    #[arg(long, env = "PALISADE_ENGINE", value_enum, value_name = "ENGINE")]
+    engine: Option<EngineKind>,
     /// Endpoint component [default: palisade-edge.wasm beside this program]
     #[arg(long, env = "PALISADE_EDGE", value_name = "FILE")]
     edge: Option<PathBuf>,
@@ -65,10 +68,10 @@ pub struct Arguments {
     /// Longest time of a request, its wait included, then 504 [default: 30000]
     #[arg(long, env = "PALISADE_REQUEST_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     request_ms_max: Option<u64>,
-    /// Longest time for one text [default: 5000]
+    /// Longest time for one text; the native engine cannot be interrupted [default: 5000]
     #[arg(long, env = "PALISADE_CALL_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     call_ms_max: Option<u64>,
-    /// Largest memory of a classifier's instance, in MiB [default: 256]
+    /// Largest memory of a classifier's instance under the component engine, in MiB [default: 256]
     #[arg(long, env = "PALISADE_MEMORY_MIB_MAX", value_name = "MIB", help_heading = LIMITS)]
     memory_mib_max: Option<u64>,
     /// Calls that a classifier's instance answers before a fresh one takes its place; 1 gives each text its own [default: 1000]
@@ -141,7 +144,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
         Some(path) => path.clone(),
         None => beside_program("palisade-edge.wasm").context("no endpoint component; name one with --edge")?,
     };
-    let (runtime, loaded, description) = load(arguments.artefact.as_deref(), runtime_limits)?;
+    let runtime = Runtime::new(runtime_limits)?;
+    let engine = arguments.engine.unwrap_or_default();
+    let (loaded, description) = load(arguments.artefact.as_deref(), engine, || Ok(runtime.clone()))?;
     let options = serve::Options {
         listen: arguments.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
         edge,
@@ -214,6 +219,7 @@ impl Arguments {
             listen,
             public_url,
             artefact,
+            engine,
             edge,
             policies,
             keys,

@@ -154,6 +154,7 @@ pub async fn serve(
         address = %local,
         release = format!("{}@{}", release.name, release.version),
         digest = release.digest,
+        engine = shared.classifiers.description.engine,
         keys = shared.keys.as_ref().map_or(0, keys::Keys::len),
         policies = shared.settings.policies.is_some(),
         feedback = options.feedback.as_ref().map(|path| path.display().to_string()),
