@@ -165,7 +165,8 @@ fn build_tract() -> Result<()> {
     copy(&module, &folder.join("palisade-engine-tract.wasm"))
 }
 
-fn build_with(native: &[&str]) -> Result<Built> {
+/// Builds the components and bakes the releases, with native crates of the caller's choice beside `palisade`'s.
+pub(crate) fn build_with(native: &[&str]) -> Result<Built> {
     add_targets()?;
     let target = target()?;
     let folder = target.join("release");

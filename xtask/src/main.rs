@@ -5,6 +5,7 @@
 mod cases;
 mod component;
 mod demo;
+mod determinism;
 mod measure;
 mod shell;
 mod test;
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   tidy        the checks of the tree alone: arrows between crates, imports, sizes
   cases       write the golden cases' scores anew (look at the difference before you commit it)
   measure     measure the shipped releases on both suites, and write metrics.json, the HTML reports and the cards
+  determinism compare the scores of every engine, to the bit; `determinism avx` for those with a name like that
   bench       hold the speed against its targets and onnxruntime, native and in Node; `bench --short` for a quick look
   load        compare the endpoint under load with FastAPI and onnxruntime; `load --short` for a quick look
 ";
@@ -54,6 +56,7 @@ fn run(command: &str, rest: &[String]) -> Result<bool> {
         "tidy" => tidy::run()?,
         "cases" => cases::write()?,
         "measure" => measure::write()?,
+        "determinism" => determinism::run_alone(rest)?,
         "bench" => test::bench(rest)?,
         "load" => test::load(&component::build()?, rest)?,
         "help" | "--help" | "-h" => print!("{HELP}"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::component::{self, Baked, Built, Simd};
 use crate::shell::{cargo, command, output, root, run, target};
-use crate::{cases, measure, tidy};
+use crate::{cases, determinism, measure, tidy};
 
 /// What each component may import: the classifier nothing, the endpoint what `wit/edge.wit` names, and the component on Spin's
 /// services these and what the standard library of its target always imports.
@@ -71,6 +71,7 @@ pub(crate) fn run_all() -> Result<()> {
 
     run(command(&cargo, &["test", "--locked", "--release"]).args(component::native()))?;
     node(&built)?;
+    determinism::compare(&built, &[])?;
     run(command("python3", &["conformance/clients/run.py", "--palisade"]).arg(&built.palisade))?;
     load(&built, &["--short".to_owned()])?; // that both servers answer alike, and that the comparison runs
     compare(&built, &["--short".to_owned()]) // scores of all engines against each other, and that the comparison runs
@@ -104,8 +105,7 @@ fn inspected(built: &Built, component: &Path, pointer: &str) -> Result<Vec<Strin
 
 /// The golden cases in V8, as jco transpiles the component: the strict one, for not every browser has relaxed SIMD.
 fn node(built: &Built) -> Result<()> {
-    let folder = root().join("conformance");
-    run(command("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))?;
+    determinism::npm_packages()?;
     let transpiled = target()?.join("conformance");
     run(command("node", &["conformance/run.mjs"]).arg(&built.artefact_strict).arg(cases::path()).arg(transpiled))
 }

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("palisade-spin-services", &[]),
     ("palisade-host", &["palisade-core", "palisade-encoder", "palisade-evaluation", "palisade-protocols"]),
     ("palisade-bench", &["palisade-host"]),
+    ("palisade-conformance", &["palisade-core", "palisade-encoder", "palisade-host"]),
     ("xtask", &[]),
 ];
 /// A tracked file may be this large, models aside.

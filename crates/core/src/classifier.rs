@@ -178,6 +178,18 @@ impl Classifier {
         Self::new(manifest, Engine::Encoder(packed))
     }
 
+    /// The same with another of the encoder engine's kernels, to compare them; unchanged where this machine does not run it, and with tract.
+    #[cfg(feature = "encoder")]
+    #[must_use]
+    pub fn with_kernel(self, kernel: palisade_encoder::Kernel) -> Self {
+        let engine = match self.engine {
+            Engine::Encoder(packed) => Engine::Encoder(packed.with_kernel(kernel)),
+            #[cfg(feature = "tract")]
+            tract @ Engine::Tract { .. } => tract,
+        };
+        Self { engine, ..self }
+    }
+
     /// The first half of making a classifier with tract, of files that are the manifest's own.
     #[cfg(feature = "tract")]
     pub fn read(manifest: Manifest, files: &ReleaseFiles<'_>) -> Result<Unplanned, ReleaseError> {
