@@ -1,5 +1,5 @@
 //! The golden cases natively. The encoder engine must give the component's bits. tract computes the same release in float32, so its
-//! scores differ; the difference is bounded here, and nothing else may differ.
+//! scores differ; the difference is bounded here, and nothing else may differ, verdicts least of all.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -46,6 +46,13 @@ fn golden_cases(engine: EngineKind, tolerance: f32) {
             }
         };
         near(&result.scores, &case["scores"]);
+        for (label, &score) in classifier.labels().iter().zip(&result.scores) {
+            let expected = case["scores"][&label.name].as_f64().unwrap() as f32;
+            let thresholds = [Some(label.threshold), label.block.map(|block| block.threshold)];
+            for threshold in thresholds.into_iter().flatten() {
+                assert_eq!(score >= threshold, expected >= threshold, "{}: verdict of {}", case["id"], label.name);
+            }
+        }
         assert_eq!(
             (result.truncated, result.spans_truncated),
             (case["truncated"] == true, case["spans_truncated"] == true)
