@@ -257,9 +257,11 @@ fn compare_cases(set: &Set, cases: &[Case]) -> Result<bool> {
 /// A line that says what was compared, and some more where that differs.
 fn told(what: &str, differences: &[String]) -> String {
     let verdict = if differences.is_empty() { "same" } else { "DIFFERENT" };
-    let shown: String =
-        differences.iter().take(DIFFERENCES_MAX).map(|difference| format!("\n  {difference}")).collect();
+    let mut lines = vec![format!("{verdict}: {what}")];
+    lines.extend(differences.iter().take(DIFFERENCES_MAX).cloned());
     let more = differences.len().saturating_sub(DIFFERENCES_MAX);
-    let more = if more > 0 { format!("\n  and {more} more texts") } else { String::new() };
-    format!("{verdict}: {what}{shown}{more}")
+    if more > 0 {
+        lines.push(format!("and {more} more texts"));
+    }
+    lines.join("\n  ")
 }

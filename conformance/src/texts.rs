@@ -65,7 +65,7 @@ pub(crate) fn texts(cases: &[String], count: usize) -> Vec<String> {
     cases.iter().cloned().chain(generated).take(count).collect()
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
+/// `SplitMix64` (Steele, Lea and Flood 2014).
 struct Random(u64);
 
 impl Random {
