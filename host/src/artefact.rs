@@ -90,7 +90,7 @@ impl Artefact {
         Ok(Self { path: path.to_owned(), bytes, anatomy })
     }
 
-    /// Reads the encoder engine's packed model out of the component's data, and checks its digest.
+    /// Reads the encoder engine's packed model out of the component's data, and checks that it and the manifest are what was baked.
     pub fn packed(&self) -> Result<Blob, Error> {
         let problem = |problem: String| Error::NotAnArtefact { path: self.path.clone(), problem };
         let section = self.anatomy.packed.as_deref().ok_or_else(|| {
@@ -100,7 +100,8 @@ impl Artefact {
         })?;
         let place = PackedPlace::parse(section)
             .map_err(|what| problem(format!("its section {PACKED_SECTION} {what}; {REMEDY}")))?;
-        place.read(&self.bytes, self.anatomy.sizes.memory).map_err(problem)
+        let manifest = self.anatomy.manifest.as_deref().unwrap_or_default();
+        place.read(&self.bytes, self.anatomy.sizes.memory, manifest).map_err(problem)
     }
 }
 

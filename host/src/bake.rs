@@ -138,7 +138,7 @@ fn load(store: &mut Store<()>, instance: Instance, release: &ReleaseFolder) -> R
             if is_encoder && memory.data(&store).get(start as usize..end) != Some(packed) {
                 return Err("the engine module does not keep the packed model where it was put".into());
             }
-            Ok(is_encoder.then(|| PackedPlace::new(start, packed)))
+            Ok(is_encoder.then(|| PackedPlace::new(start, &release.manifest, packed)))
         }
         Ok(length) => Err(message(store, length)),
         Err(trap) => {

@@ -109,9 +109,10 @@ fn config(limits: RuntimeLimits) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
-        // Its results differ between processors for some operands. Our engine has one of its operators, the dot product of
-        // bytes, and keeps the second factor in 7 bits, where they do not (`crates/encoder/src/kernel/wasm.rs`, and the golden
-        // cases on both builds); `cargo xtask test` finds any other operator.
+        // Its results differ between processors for some operands. Our engine has two of its operators, the dot products of
+        // bytes, and what becomes a score has a second factor in 7 bits, where they do not differ
+        // (`crates/encoder/src/kernel/wasm.rs`); `cargo xtask test` finds any other operator in our builds. Components of others
+        // may have them: `palisade inspect` tells.
         .wasm_relaxed_simd(true)
         .wasm_backtrace_max_frames(None) // messages tell enough, and the address map doubles the compiled file
         .generate_address_map(false)

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use wasmparser::{DataKind, Operator, Parser, Payload};
 
 /// The section's version; another one is for another program.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The largest packed model's end in memory.
+const ADDRESS_MAX: u64 = 1 << 30;
 /// Length of the section: version, address, length, digest.
 const SECTION_BYTES: usize = 4 + 8 + 8 + 32;
 
@@ -22,14 +24,14 @@ pub struct PackedPlace {
     pub address: u64,
     /// Its length in bytes.
     pub length: u64,
-    /// SHA-256 of its bytes, lower-case hexadecimal.
+    /// SHA-256 of the release's manifest and the packed model, one after the other, lower-case hexadecimal.
     pub sha256: String,
 }
 
 impl PackedPlace {
-    /// Where bytes lie that are at `address`.
-    pub(crate) fn new(address: u32, packed: &[u8]) -> Self {
-        Self { address: address.into(), length: packed.len() as u64, sha256: hex::encode(Sha256::digest(packed)) }
+    /// Where bytes lie that are at `address`, packed from a release with this manifest.
+    pub(crate) fn new(address: u32, manifest: &[u8], packed: &[u8]) -> Self {
+        Self { address: address.into(), length: packed.len() as u64, sha256: digest(manifest, packed) }
     }
 
     /// The content of the section [`crate::artefact::PACKED_SECTION`].
@@ -60,17 +62,22 @@ impl PackedPlace {
         })
     }
 
-    /// Reads the packed model out of a component with so much memory at start, and checks its digest.
-    pub(crate) fn read(&self, component: &[u8], memory_bytes: u64) -> Result<Blob, String> {
+    /// Reads the packed model out of a component with so much memory at start and this manifest, and checks the digest of both.
+    pub(crate) fn read(&self, component: &[u8], memory_bytes: u64, manifest: &[u8]) -> Result<Blob, String> {
         let damaged = || "its packed model is damaged; copy or bake it again".to_owned();
+        let memory_bytes = memory_bytes.min(ADDRESS_MAX);
         let end = self.address.checked_add(self.length).filter(|&end| end <= memory_bytes).ok_or_else(damaged)?;
         let mut packed = Blob::zeroed(usize::try_from(self.length).map_err(|_| damaged())?);
         copy_memory(component, self.address..end, packed.bytes_mut())?;
-        if hex::encode(Sha256::digest(packed.bytes())) != self.sha256 {
+        if digest(manifest, packed.bytes()) != self.sha256 {
             return Err(damaged());
         }
         Ok(packed)
     }
+}
+
+fn digest(manifest: &[u8], packed: &[u8]) -> String {
+    hex::encode(Sha256::new().chain_update(manifest).chain_update(packed).finalize())
 }
 
 /// Copies what data segments put into a range of linear memory; what none writes stays as it is in `target`, zero.
@@ -112,10 +119,10 @@ mod tests {
 
     #[test]
     fn a_section_is_read_as_it_was_written() {
-        let place = PackedPlace::new(1_048_592, b"packed");
+        let place = PackedPlace::new(1_048_592, b"{}", b"packed");
         assert_eq!(PackedPlace::parse(&place.section()), Ok(place.clone()));
         assert!(PackedPlace::parse(&place.section()[..40]).unwrap_err().contains("40 bytes"));
-        assert!(PackedPlace::parse(&[2, 0, 0, 0]).unwrap_err().contains("version 2"));
+        assert!(PackedPlace::parse(&[9, 0, 0, 0]).unwrap_err().contains("version 9"));
         assert!(PackedPlace::parse(&[]).is_err());
     }
 
@@ -125,8 +132,9 @@ mod tests {
             (data (i32.const 0) "abcdef") (data (i32.const 8) "gh") (data (i32.const 12) "ijkl")))"#;
         let component = wat::parse_str(module).unwrap();
         let read = |address: u32, bytes: &[u8]| {
-            let place = PackedPlace::new(address, bytes);
-            place.read(&component, 65_536).map(|packed| packed.bytes().to_vec())
+            let place = PackedPlace::new(address, b"{}", bytes);
+            assert!(place.read(&component, 65_536, b"{ }").is_err(), "another manifest");
+            place.read(&component, 65_536, b"{}").map(|packed| packed.bytes().to_vec())
         };
         for (address, bytes) in
             [(2, &b"cdef\0\0gh\0\0ij"[..]), (6, b"\0\0"), (13, b"jkl\0"), (0, b"ab"), (65_535, b"\0")]

@@ -202,10 +202,37 @@ fn steps(terms: usize) -> f32 {
     most.min(32_767.0) as f32
 }
 
-/// The step that gives a row `most` steps on either side of 0, and its inverse; both 0 for a row of zeros.
+/// The step that gives a row `most` steps on either side of 0, and its inverse; for a row of zeros some step that is not 0, so that scores beyond the last
+/// token stay below all others, and the inverse 0.
 #[inline(always)]
 fn step(row: &[f32], most: f32) -> (f32, f32) {
     let (least, greatest) = bounds(row);
     let greatest = if -least > greatest { -least } else { greatest };
-    if greatest > LEAST { (greatest / most, most / greatest) } else { (0.0, 0.0) }
+    if greatest > LEAST { (greatest / most, most / greatest) } else { (1.0, 0.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With queries of zeros each token gets the mean of the values, however many tokens fill the last lanes.
+    #[test]
+    fn queries_of_zeros_attend_to_all_tokens_alike() {
+        let (width, heads) = (24, 3);
+        for tokens in [1, 2, 3, 5, 15, 16, 17, 33, 70] {
+            let number = |token: usize, place: usize| ((token * 31 + place * 7) % 19) as f32 - 9.0;
+            let row =
+                |token: usize| (0..3 * width).map(move |place| if place < width { 0.0 } else { number(token, place) });
+            let rows: Vec<f32> = (0..tokens).flat_map(row).collect();
+            for kernel in Kernel::available() {
+                let mut context = vec![0.0; tokens * width];
+                Attention::default().run(kernel, &rows, width, heads, &mut context, &mut Vec::new());
+                for (place, x) in context.iter().enumerate() {
+                    let values = (0..tokens).map(|token| number(token, 2 * width + place % width));
+                    let mean = values.sum::<f32>() / tokens as f32;
+                    assert!((x - mean).abs() < 0.01, "{kernel}, {tokens} tokens: {x} is not {mean}");
+                }
+            }
+        }
+    }
 }

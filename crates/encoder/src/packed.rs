@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A linear layer is `i8 weight [outputs / 16, inputs / 4, 16, 4]` (see `kernel`; zeros fill the last panel) and three lists of `f32 [outputs]`: scale (of
-//! one step of a weight), offset (scale times the sum of the output's weights) and bias.
+//! one step of a weight), offset (scale times the sum of the output's weights) and bias. No lane of the weights is above `LANE_MAX` (see `kernel`), and all
+//! floats are finite.
 
 use std::sync::Arc;
 
@@ -27,9 +28,11 @@ use crate::kernel::{BLOCK, GROUP, Kernel, LANE_MAX, PANEL};
 compile_error!("the packed model is read in place, and is little-endian");
 
 const MAGIC: u32 = u32::from_le_bytes(*b"PLSD");
-/// The layout's version; a reader refuses any other.
-const VERSION: u32 = 2;
+/// The version of the layout and of the arithmetic on it; a reader refuses any other.
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 128;
+/// Numbers that the longest text's hidden states have at most, so that they fit a 32-bit memory several times.
+const NUMBERS_MAX: usize = 1 << 24;
 
 /// Why bytes are no packed model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +132,12 @@ impl Shape {
         }
         if !self.inner.is_multiple_of(8) || !within(self.inner, 65_536) {
             return Err("the inner width is not a multiple of 8 up to 65,536");
+        }
+        if self.positions.saturating_mul(self.width.max(self.inner)) > NUMBERS_MAX {
+            return Err("the positions times the width, or the inner width, are more than 16,777,216");
+        }
+        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
+            return Err("epsilon is not a number above 0");
         }
         if !within(self.heads, self.width) || !self.width.is_multiple_of(self.heads) {
             return Err("the heads do not share the width evenly");
@@ -320,6 +329,28 @@ impl<'a> View<'a> {
         Ok(view)
     }
 
+    /// Checks what [`View::read`] does not look at: that floats are finite, and that weights keep to their bound. Without either the kernels would
+    /// not all give the same bits.
+    fn check_numbers(&self) -> Result<(), PackedError> {
+        let linears = self
+            .layers
+            .iter()
+            .flat_map(|layer| [layer.queries_keys_values, layer.attention_output, layer.intermediate, layer.output]);
+        let norms = self.layers.iter().flat_map(|layer| [layer.attention_norm, layer.output_norm]);
+        let of_norms = norms.chain([self.embedding_norm]).flat_map(|norm| [norm.weights, norm.biases]);
+        let of_linears = linears.clone().flat_map(|linear| [linear.scales, linear.offsets, linear.biases]);
+        let others = [self.word_scales, self.pooler.0, self.pooler.1, self.head_weights, self.head_biases];
+        let mut floats = of_norms.chain(of_linears).chain(others).flatten();
+        if !floats.all(|x| x.is_finite()) || self.positions.iter().any(|half| half & 0x7c00 == 0x7c00) {
+            return Err(PackedError::Damaged("one of its numbers is not finite"));
+        }
+        let mut groups = linears.flat_map(|linear| linear.weights.chunks(GROUP * PANEL * BLOCK));
+        if groups.any(|group| panel_lanes(group).as_flattened().iter().any(|&lane| lane > LANE_MAX)) {
+            return Err(PackedError::Damaged("its weights do not keep to their bound"));
+        }
+        Ok(())
+    }
+
     /// Checks what [`View::read`] does not look at: where the word pieces lie.
     fn check_table(&self) -> Result<(), PackedError> {
         let Table { slots, starts, bytes, ids } = self.table;
@@ -376,6 +407,7 @@ impl Packed {
     pub fn new(blob: Blob) -> Result<Self, PackedError> {
         let view = View::read(blob.bytes())?;
         view.check_table()?;
+        view.check_numbers()?;
         let shape = view.shape;
         Ok(Self { blob: Arc::new(blob), shape, kernel: Kernel::best() })
     }
@@ -527,6 +559,21 @@ fn lanes(row: &[i8]) -> impl Iterator<Item = i32> {
         }
         lanes
     })
+}
+
+/// The same for a group's blocks in a panel, for each output.
+fn panel_lanes(group: &[i8]) -> [[i32; 4]; PANEL] {
+    let mut lanes = [[0; 4]; PANEL];
+    for block in group.as_chunks::<{ PANEL * BLOCK }>().0 {
+        for (lanes, weights) in lanes.iter_mut().zip(block.as_chunks::<BLOCK>().0) {
+            let [a, b, c, d] = weights.map(i32::from);
+            lanes[0] += a.max(0) + b.max(0);
+            lanes[1] -= a.min(0) + b.min(0);
+            lanes[2] += c.max(0) + d.max(0);
+            lanes[3] -= c.min(0) + d.min(0);
+        }
+    }
+    lanes
 }
 
 /// Lowers the greatest weights of each lane that is above [`LANE_MAX`], one by one, until it is not.

@@ -187,6 +187,9 @@ fn parts(source: &Source<'_>, form: &Form, positions: usize) -> Result<ModelPart
         Ok(NormParts { weights: norm.weights.clone(), biases: norm.biases.clone() })
     };
     let inner = form.layers.first().map_or(0, |layer| layer.intermediate.biases.len());
+    if inner == 0 {
+        return Err("the feed-forward part of the first layer has no width".to_owned());
+    }
     let layers = form.layers.iter().map(|layer| {
         let mut queries_keys_values = linear(&layer.query, width, width)?;
         queries_keys_values.append(linear(&layer.key, width, width)?);
@@ -269,7 +272,7 @@ fn transposed<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
 fn quantised(rows: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     let mut weights = Vec::with_capacity(rows.len());
     let mut scales = Vec::with_capacity(rows.len() / width.max(1));
-    for row in rows.chunks_exact(width) {
+    for row in rows.chunks_exact(width.max(1)) {
         let greatest = row.iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
         let scale = greatest.max(1e-8) / 127.0;
         weights.extend(row.iter().map(|x| (x / scale).round_ties_even() as i8));

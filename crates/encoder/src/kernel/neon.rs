@@ -49,7 +49,7 @@ struct NarrowTile;
 impl Tile for NarrowTile {
     #[inline(always)]
     unsafe fn add(left: *const u8, right: *const u8, [low, high]: &mut [int32x4_t; 2]) {
-        // SAFETY: the caller's bytes. Two products of 127·128 at most add up to less than 2¹⁵, and each of them fits 16 bits.
+        // SAFETY: the caller's bytes. A product of 127·128 at most fits 16 bits.
         unsafe {
             let x = vreinterpret_s8_s32(vdup_n_s32(left.cast::<i32>().read_unaligned()));
             let weights = vld1q_s8(right.cast());

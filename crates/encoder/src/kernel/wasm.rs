@@ -260,7 +260,8 @@ mod relaxed {
             }
             for _ in 0..blocks / GROUP {
                 let [first, second] = &*vectors.cast::<[[v128; R]; GROUP]>();
-                let [[one, two, ..], [three, four, ..]] = &*weights.cast::<[[Unaligned; PANEL / LANES]; GROUP]>();
+                let [one, two] = *weights.cast::<[Unaligned; VECTORS]>();
+                let [three, four] = *weights.add(PANEL * BLOCK).cast::<[Unaligned; VECTORS]>();
                 for (([low, high], first), second) in all.iter_mut().zip(first).zip(second) {
                     if DOT {
                         *low = i32x4_relaxed_dot_i8x16_i7x16_add(one.0, *first, *low);
