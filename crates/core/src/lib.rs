@@ -24,6 +24,7 @@
 
 #[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod classifier;
+mod emoji;
 #[cfg(any(feature = "encoder", feature = "tract"))]
 pub mod engine;
 #[cfg(feature = "tract")]

@@ -23,7 +23,7 @@ use std::ops::Range;
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::respell;
+use crate::{emoji, respell};
 
 /// Name of these rules, as `normalisation` in a release's manifest. Other rules get another name.
 pub const RULES: &str = "palisade-2";
@@ -150,19 +150,11 @@ fn emoji_name(grapheme: &str) -> Option<String> {
     if first < '\u{203C}' || first.is_alphabetic() || boxed_letter(first).is_some() {
         return None; // keycaps, ©, and letters in boxes are read as what is in them
     }
-    let emoji = emojis::get(grapheme).or_else(|| {
+    emoji::name(grapheme).or_else(|| {
         // With a presentation selector that the name's entry does not have, or a tone that it does not know.
         let plain: String = grapheme.chars().filter(|&c| !is_ignorable(c) && !is_skin_tone(c)).collect();
-        emojis::get(&plain)
-    })?;
-    let mut name = String::new();
-    for word in emoji.name().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        if !name.is_empty() {
-            name.push(' ');
-        }
-        name.push_str(&word.to_lowercase());
-    }
-    Some(name)
+        emoji::name(&plain)
+    })
 }
 
 fn is_skin_tone(c: char) -> bool {
