@@ -212,6 +212,7 @@ fn step(row: &[f32], most: f32) -> (f32, f32) {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, reason = "small numbers")]
 mod tests {
     use super::*;
 

@@ -21,7 +21,7 @@ fn every_kernel_gives_the_bits_of_the_specification() {
     let mut state = 1_u32;
     let mut random = move |below: usize| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state as usize * below >> 32
+        (state as usize * below) >> 32
     };
     // All the lengths around what the kernels take at a time, and some more.
     let lengths = (1..=40).chain([63, 64, 65, 127, shape.positions]);

@@ -199,6 +199,12 @@ where
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "numbers within the narrower type"
+)]
 mod tests {
     use proptest::prelude::*;
 
@@ -221,9 +227,10 @@ mod tests {
         let next = |_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let random = (state >> 40) as i32;
-            match extremes {
-                true => [least, greatest][usize::from(random & 1 == 1)],
-                false => (i32::from(least) + random.rem_euclid(range)) as i16,
+            if extremes {
+                [least, greatest][usize::from(random & 1 == 1)]
+            } else {
+                (i32::from(least) + random.rem_euclid(range)) as i16
             }
         };
         (0..count).map(next).collect()
@@ -277,7 +284,7 @@ mod tests {
             seed: u64,
         ) {
             // No sum leaves 32 bits.
-            let most = ((i32::MAX as f64 / inputs as f64).sqrt() as i32).min(32_767) as i16;
+            let most = ((f64::from(i32::MAX) / inputs as f64).sqrt() as i32).min(32_767) as i16;
             let left = numbers(rows * inputs, seed, -most, most, extremes);
             let columns = numbers(outputs * inputs, !seed, -most, most, extremes);
             let right = expected(&left, &columns, inputs);
