@@ -42,7 +42,8 @@ pub use blob::Blob;
 pub use forward::ScoreError;
 pub use import::{ImportError, pack};
 pub use kernel::Kernel;
-pub use packed::{Activation, Packed, PackedError, Pooling, Shape};
+pub use math::Activation;
+pub use packed::{Packed, PackedError, Pooling, Shape};
 pub use wordpiece::{Tokens, words};
 
 /// What computes the scores, as `description.engine` names it.

@@ -4,7 +4,6 @@
 //! sums and adds them in a fixed order, `dot` four, the mean over tokens one. All of it is inlined, so that it is compiled with the vectors of the kernel that it runs beside.
 
 use crate::lanes::{LANES, Lanes, Ordered};
-use crate::packed::Activation;
 
 /// Adding it rounds a float of less than 2²² to the nearest integer, ties to even, and leaves that integer in the low bits.
 pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
@@ -87,6 +86,23 @@ pub(crate) fn tanh(x: Lanes) -> Lanes {
     let of = Lanes::splat;
     let e = exp(x.absolute().times(of(-2.0)));
     of(1.0).minus(e).over(of(1.0).plus(e)).with_sign(x)
+}
+
+/// A function of one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x/2 · (1 + erf(x/√2)) (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// The same by its approximation with tanh, x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
+    GeluTanh,
+    /// The greater of x and 0.
+    Relu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    pub(crate) const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
 }
 
 impl Function for Activation {

@@ -23,6 +23,7 @@ use bytemuck::AnyBitPattern;
 
 use crate::blob::Blob;
 use crate::kernel::{BLOCK, GROUP, Kernel, LANE_MAX, PANEL};
+use crate::math::Activation;
 
 #[cfg(target_endian = "big")]
 compile_error!("the packed model is read in place, and is little-endian");
@@ -73,23 +74,6 @@ pub struct Shape {
     pub pooling: Pooling,
     /// The function of the linear layer between pooling and head, where there is one.
     pub pooler: Option<Activation>,
-}
-
-/// A function of one number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x/2 · (1 + erf(x/√2)) (Hendrycks and Gimpel 2016).
-    Gelu,
-    /// The same by its approximation with tanh, x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
-    GeluTanh,
-    /// The greater of x and 0.
-    Relu,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-impl Activation {
-    pub(crate) const ALL: [Self; 4] = [Self::Gelu, Self::GeluTanh, Self::Relu, Self::Tanh];
 }
 
 /// One vector of many.

@@ -3,7 +3,7 @@
 
 use super::moves::Move;
 use super::tensor::Tensor;
-use crate::packed::Activation;
+use crate::math::Activation;
 
 /// An expression's place; its parts stand before it.
 pub(super) type Id = usize;

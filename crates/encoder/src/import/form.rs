@@ -8,7 +8,8 @@ use super::graph::Misfit;
 use super::moves::Move;
 use super::tensor::{Numbers, Tensor};
 use super::trace::Trace;
-use crate::packed::{Activation, Pooling};
+use crate::math::Activation;
+use crate::packed::Pooling;
 
 /// Layers that are looked for.
 const LAYERS_MAX: usize = 256;

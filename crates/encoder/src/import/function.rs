@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::expression::{Id, Operation};
+use crate::math::Activation;
 use crate::math::{ErrorFunction, change};
-use crate::packed::Activation;
 
 /// Steps that a function is written in at most.
 pub(super) const PARTS_MAX: usize = 24;

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::math::Activation;
 use crate::onnx::{Attribute, Graph, Model, Node};
-use crate::packed::{Activation, Pooling};
+use crate::packed::Pooling;
 
 /// A file beside the fixtures.
 fn read(name: &str) -> Vec<u8> {

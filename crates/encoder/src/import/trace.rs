@@ -8,7 +8,7 @@ use super::fold::{compute, is_float, shape};
 use super::graph::{Input, Misfit, NUMBERS_MAX, Source};
 use super::moves::{Move, axes, moves};
 use super::tensor::{Tensor, broadcast, count, product, wrapped};
-use crate::packed::Activation;
+use crate::math::Activation;
 
 /// What a name stands for.
 #[derive(Debug, Clone)]
