@@ -20,8 +20,9 @@ CONFORMANCE = ROOT / "conformance"
 VENV = ROOT / "target" / "bench-venv"
 WORK = ROOT / "target" / "bench"  # what is derived from the release for the comparison
 
-COMPONENT, STRICT, V8, NATIVE, TRACT = (
+COMPONENT, TIMED, STRICT, V8, NATIVE, TRACT = (
     "palisade",
+    "palisade with a time limit",
     "palisade strict",
     "palisade strict, V8",
     "palisade native",
@@ -33,7 +34,7 @@ ORT_INT8, ORT_FLOAT, WEB_INT8, WEB_FLOAT = (
     "onnxruntime-web int8",
     "onnxruntime-web float32",
 )
-OURS = (COMPONENT, STRICT, V8, NATIVE, TRACT)
+OURS = (COMPONENT, TIMED, STRICT, V8, NATIVE, TRACT)
 PEERS = (WEB_INT8, WEB_FLOAT, ORT_INT8, ORT_FLOAT)
 TOKENS = (16, 64, 128, 256)
 TOKENS_COLD = 64  # the length of cold requests
@@ -44,7 +45,7 @@ VARIANTS = ("QInt8", "QUInt8")
 # Scores may differ so much from the component's. Ours are the same bits everywhere, but for tract, which computes in float32.
 # The int8 peers have one scale for a whole matrix, which moves their scores further from float32 than ours are.
 DIFFERENCES_MAX = (
-    dict.fromkeys((STRICT, V8, NATIVE), 0.0)
+    dict.fromkeys((TIMED, STRICT, V8, NATIVE), 0.0)
     | dict.fromkeys((TRACT, ORT_FLOAT, WEB_FLOAT), SCORE_DIFFERENCE_MAX)
     | dict.fromkeys((ORT_INT8, WEB_INT8), 2 * SCORE_DIFFERENCE_MAX)
 )
@@ -119,6 +120,7 @@ class Engines:
         if about["release"]["digest"] != sha256(release.manifest):
             raise BenchError(f"the artefact holds another release than {release.folder}: run `cargo xtask component`")
         word = about["word"]
+        self._add(TIMED, self.command("timed", self.paths.artefact))
         self._add(STRICT, self.command("component", self.paths.artefact_strict))
         self._add(V8, ["node", NODE_PEER / "component.mjs", self.paths.artefact_strict, WORK / "v8", word])
         self._add(NATIVE, self.command("native", self.paths.artefact))

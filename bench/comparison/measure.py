@@ -15,6 +15,7 @@ from .engines import (
     ORT_INT8,
     PEERS,
     STRICT,
+    TIMED,
     TOKENS,
     TOKENS_COLD,
     TRACT,
@@ -28,7 +29,7 @@ from .engines import (
 Key = tuple[str, str, int]  # engine, mode, tokens
 
 # Engines in an order in which those that have a target together follow each other.
-NEIGHBOURS = (ORT_INT8, NATIVE, COMPONENT, WEB_INT8, V8, STRICT, ORT_FLOAT, WEB_FLOAT, TRACT)
+NEIGHBOURS = (ORT_INT8, NATIVE, COMPONENT, WEB_INT8, V8, STRICT, TIMED, ORT_FLOAT, WEB_FLOAT, TRACT)
 BATCH = {"tokens": 12, "texts": 32}
 INSTANCES_LIVE = 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from .engines import COMPONENT, NATIVE, ORT_FLOAT, ORT_INT8, STRICT, TOKENS, TRACT, V8, WEB_FLOAT, WEB_INT8
+from .engines import COMPONENT, NATIVE, ORT_FLOAT, ORT_INT8, STRICT, TIMED, TOKENS, TRACT, V8, WEB_FLOAT, WEB_INT8
 
 WIDTH, HEIGHT = 940, 520
 LEFT, RIGHT, TOP, BOTTOM = 64, 270, 64, 56
@@ -15,6 +15,7 @@ LABEL_DISTANCE = 18  # between the names at the right
 STYLES = {
     NATIVE: ("#2f9e44", ""),
     COMPONENT: ("#1c7ed6", ""),
+    TIMED: ("#74a9d8", ""),
     STRICT: ("#15aabf", ""),
     V8: ("#9c5cf2", ""),
     TRACT: ("#868e96", "7 5"),

@@ -69,11 +69,11 @@ impl Subject {
     /// Loads `$PALISADE_ARTEFACT`, or else `target/release/palisade-default.wasm`; compiles it where no compiled code
     /// is kept yet (seconds).
     pub fn open() -> Result<Self> {
-        Self::open_with(EngineKind::Component, &artefact_path())
+        Self::open_with(EngineKind::Component, &artefact_path(), None)
     }
 
-    /// The same with another artefact or engine.
-    pub fn open_with(engine: EngineKind, artefact: &Path) -> Result<Self> {
+    /// The same with another artefact or engine, and with a time limit for the component's calls where one is given.
+    pub fn open_with(engine: EngineKind, artefact: &Path, call_ms_max: Option<u64>) -> Result<Self> {
         if !artefact.is_file() {
             bail!(
                 "there is no artefact at {}: run `cargo xtask component` first, or set {ARTEFACT_VARIABLE} to one",
@@ -81,7 +81,7 @@ impl Subject {
             );
         }
         let artefact = Artefact::read(artefact)?;
-        let limits = RuntimeLimits { instances_max: INSTANCES_MAX, ..RuntimeLimits::default() };
+        let limits = RuntimeLimits { instances_max: INSTANCES_MAX, call_ms_max, ..RuntimeLimits::default() };
         let loaded = match engine {
             EngineKind::Component => Runtime::new(limits)?.load(&artefact)?,
             EngineKind::Native => Loaded::native(&artefact)?,

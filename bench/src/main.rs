@@ -12,21 +12,22 @@
 //! | `{"mode":"memory","tokens":64,"instances":100}` | `{"before":{…},"after":{…}}`: bytes without and with so many live instances |
 //! | `{"mode":"peak"}` | `{"peaks":[…]}`: what the machine's 128-bit integer dot products can do |
 //!
-//! Its arguments are the engine, `component` or `native`, and the artefact, both optional: `palisade-bench-worker native FILE`.
+//! Its arguments are the engine and the artefact, both optional: `palisade-bench-worker native FILE`. The engine is `component`, `native`,
+//! or `timed`: the component with a time limit for its calls.
 //!
 //! Every call runs on this one thread. A time ends when the answer is there; taking an instance down is not in it. The
 //! worker ends with a message and status 1 at the first request that it cannot answer.
 
 use std::hint::black_box;
 use std::io::{BufRead, Write, stderr, stdin, stdout};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use palisade_bench::memory::Memory;
 use palisade_bench::{Subject, Text, WORD, peak, scores, scores_of};
-use palisade_host::{EngineKind, Instance};
+use palisade_host::{EngineKind, Instance, RuntimeLimits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -72,17 +73,18 @@ fn serve() -> Result<()> {
 
 fn subject() -> Result<Subject> {
     let mut arguments = std::env::args_os().skip(1);
-    let engine = match arguments.next() {
+    let (engine, call_ms_max) = match arguments.next() {
         None => return Subject::open(),
-        Some(name) if name == "component" => EngineKind::Component,
-        Some(name) if name == "native" => EngineKind::Native,
-        Some(name) => bail!("there is no engine {}: component or native", name.display()),
+        Some(name) if name == "component" => (EngineKind::Component, None),
+        Some(name) if name == "timed" => (EngineKind::Component, RuntimeLimits::default().call_ms_max),
+        Some(name) if name == "native" => (EngineKind::Native, None),
+        Some(name) => bail!("there is no engine {}: component, timed or native", name.display()),
     };
-    match (arguments.next(), arguments.next()) {
-        (None, _) => Subject::open_with(engine, &palisade_bench::artefact_path()),
-        (Some(artefact), None) => Subject::open_with(engine, Path::new(&artefact)),
-        (Some(_), Some(surplus)) => bail!("one artefact at a time, not {} as well", surplus.display()),
+    let artefact = arguments.next().map_or_else(palisade_bench::artefact_path, PathBuf::from);
+    if let Some(surplus) = arguments.next() {
+        bail!("one artefact at a time, not {} as well", surplus.display());
     }
+    Subject::open_with(engine, &artefact, call_ms_max)
 }
 
 fn answer(subject: &Subject, reused: &mut Instance, request: &Request) -> Result<Value> {

@@ -1,4 +1,8 @@
-//! wasmtime, set up to run classifiers: a time limit and a memory limit for every call.
+//! wasmtime, set up to run classifiers: a memory limit for every call, and a time limit where one is asked for.
+//!
+//! Code that a clock can interrupt looks at it in every round of a loop, and around that look no vector stays in a register: a text
+//! takes half as long again. So there are two engines: one with a clock, for the endpoint and for classifiers with a time limit, and
+//! one without, for classifiers that are known to end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +25,9 @@ const MEMORY_MIB_MAX: u64 = 1024;
 /// What an instance may use.
 #[derive(Debug, Clone, Copy)]
 pub struct RuntimeLimits {
-    /// Longest time of one call, in milliseconds.
-    pub call_ms_max: u64,
+    /// Longest time of one call, in milliseconds. Without one a call cannot be interrupted, and takes about two thirds of the time: for
+    /// artefacts that are trusted as this program is, whose work is bounded by texts, bytes and tokens.
+    pub call_ms_max: Option<u64>,
     /// Largest linear memory of one instance, in MiB; at most 1024.
     pub memory_mib_max: u64,
     /// Most instances of a classifier at one time.
@@ -33,14 +38,17 @@ pub struct RuntimeLimits {
 
 impl Default for RuntimeLimits {
     fn default() -> Self {
-        Self { call_ms_max: 30_000, memory_mib_max: 256, instances_max: 64, endpoints_max: 0 }
+        Self { call_ms_max: Some(30_000), memory_mib_max: 256, instances_max: 64, endpoints_max: 0 }
     }
 }
 
-/// The engine and its limits; one a process.
+/// The engines and their limits; one a process.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    engine: Engine,
+    /// With a clock.
+    timed: Engine,
+    /// What classifiers run in: the same, or one without a clock.
+    classifiers: Engine,
     limits: RuntimeLimits,
 }
 
@@ -48,8 +56,15 @@ impl Runtime {
     /// Sets wasmtime up and starts the clock of the time limits.
     pub fn new(limits: RuntimeLimits) -> Result<Self, Error> {
         let engine =
-            Engine::new(&config(limits)).map_err(|e| Error::Fault(format!("wasmtime does not start: {e:#}")))?;
-        let weak = engine.weak();
+            |config: &Config| Engine::new(config).map_err(|e| Error::Fault(format!("wasmtime does not start: {e:#}")));
+        let (timed, classifiers) = if limits.call_ms_max.is_some() {
+            let engine = engine(&config(limits.memory_mib_max, limits.instances_max, limits.endpoints_max, true))?;
+            (engine.clone(), engine)
+        } else {
+            let timed = config(limits.memory_mib_max, 0, limits.endpoints_max, true);
+            (engine(&timed)?, engine(&config(limits.memory_mib_max, limits.instances_max, 0, false))?)
+        };
+        let weak = timed.weak();
         let clock = move || {
             while let Some(engine) = weak.upgrade() {
                 engine.increment_epoch();
@@ -61,17 +76,17 @@ impl Runtime {
             .name("epoch".into())
             .spawn(clock)
             .map_err(|e| Error::Fault(format!("no thread for the time limits: {e}")))?;
-        Ok(Self { engine, limits })
+        Ok(Self { timed, classifiers, limits })
     }
 
     /// wasmtime's engine, for the endpoint component.
     pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+        &self.timed
     }
 
     /// Whether [`Runtime::load`] will find the artefact compiled, and take milliseconds instead of seconds.
     pub fn is_compiled(&self, artefact: &Artefact) -> bool {
-        cache::holds(&self.engine, &artefact.anatomy.sha256)
+        cache::holds(&self.classifiers, &artefact.anatomy.sha256)
     }
 
     /// Loads an artefact: from the cache of compiled code, or by compiling it (seconds).
@@ -79,12 +94,12 @@ impl Runtime {
         if artefact.anatomy.sizes.memory > self.limits.memory_mib_max << 20 {
             return Err(Error::Memory { limit_mib: self.limits.memory_mib_max });
         }
-        let component = cache::compiled(&self.engine, &artefact.path, &artefact.anatomy.sha256, &artefact.bytes)?;
+        let component = cache::compiled(&self.classifiers, &artefact.path, &artefact.anatomy.sha256, &artefact.bytes)?;
         let cannot_link = |e: wasmtime::Error| Error::NotAnArtefact {
             path: artefact.path.clone(),
             problem: format!("wants imports, and a classifier gets none: {e:#}"),
         };
-        let pre = Linker::new(&self.engine).instantiate_pre(&component).map_err(cannot_link)?;
+        let pre = Linker::new(&self.classifiers).instantiate_pre(&component).map_err(cannot_link)?;
         let pre = ModerationPre::new(pre).map_err(|e| Error::NotAnArtefact {
             path: artefact.path.clone(),
             problem: format!("its contract has another shape than this host's of the same version: {e:#}"),
@@ -93,11 +108,10 @@ impl Runtime {
     }
 }
 
-fn config(limits: RuntimeLimits) -> Config {
+fn config(memory_mib_max: u64, classifiers: u32, endpoints: u32, clock: bool) -> Config {
     let mut pool = PoolingAllocationConfig::default();
-    let memory_bytes = usize::try_from(limits.memory_mib_max.min(MEMORY_MIB_MAX) << 20).unwrap_or(usize::MAX);
+    let memory_bytes = usize::try_from(memory_mib_max.min(MEMORY_MIB_MAX) << 20).unwrap_or(usize::MAX);
     // An endpoint is one module with a memory, and two small ones that join it to its imports.
-    let (classifiers, endpoints) = (limits.instances_max, limits.endpoints_max);
     pool.total_component_instances(classifiers.saturating_add(endpoints))
         .total_core_instances(classifiers.saturating_add(endpoints.saturating_mul(4)))
         .total_memories(classifiers.saturating_add(endpoints))
@@ -116,7 +130,7 @@ fn config(limits: RuntimeLimits) -> Config {
         .wasm_relaxed_simd(true)
         .wasm_backtrace_max_frames(None) // messages tell enough, and the address map doubles the compiled file
         .generate_address_map(false)
-        .epoch_interruption(true)
+        .epoch_interruption(clock)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_guaranteed_dense_image_size(MEMORY_MIB_MAX << 20); // a release is larger than the default 16 MiB
     config
@@ -187,9 +201,10 @@ impl ComponentInstance {
 
     /// Scores a batch of texts.
     pub(crate) fn classify<T: AsRef<str>>(&mut self, texts: &[T], options: &Options) -> Result<Classification, Error> {
-        self.store.set_epoch_deadline(ticks(self.component.limits.call_ms_max));
+        let limit_ms = self.component.limits.call_ms_max.unwrap_or(u64::MAX);
+        self.store.set_epoch_deadline(ticks(limit_ms));
         let texts: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
         let answer = self.moderation.palisade_moderation_classifier().call_classify(&mut self.store, &texts, options);
-        answer.map_err(|e| self.component.fault(&e, self.component.limits.call_ms_max))?.map_err(Error::Refused)
+        answer.map_err(|e| self.component.fault(&e, limit_ms))?.map_err(Error::Refused)
     }
 }

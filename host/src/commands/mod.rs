@@ -56,9 +56,9 @@ pub struct ArtefactArguments {
     /// Instances that work side by side [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: Option<u32>,
-    /// Longest time of one call of the component, in milliseconds; calls of the native engine cannot be interrupted
-    #[arg(long, value_name = "MS", default_value_t = RuntimeLimits::default().call_ms_max)]
-    call_ms_max: u64,
+    /// Longest time of one call of the component, in milliseconds, or 0 for none, which is quicker; calls of the native engine cannot be interrupted [default: none for the artefact beside this program, which is trusted as it is; 30000 for another]
+    #[arg(long, value_name = "MS")]
+    call_ms_max: Option<u64>,
     /// Largest memory of one instance of the component, in MiB
     #[arg(long, value_name = "MIB", default_value_t = RuntimeLimits::default().memory_mib_max, value_parser = clap::value_parser!(u64).range(1..=1024))]
     memory_mib_max: u64,
@@ -80,7 +80,7 @@ impl ArtefactArguments {
     pub fn prepare(&self) -> Result<Ready> {
         let workers = self.workers.map_or_else(cores, |workers| workers as usize);
         let limits = RuntimeLimits {
-            call_ms_max: self.call_ms_max,
+            call_ms_max: call_ms_max(self.call_ms_max, self.artefact.as_deref(), 30_000),
             memory_mib_max: self.memory_mib_max,
             instances_max: u32::try_from(workers)?.saturating_add(1),
             endpoints_max: 0,
@@ -88,6 +88,12 @@ impl ArtefactArguments {
         let (loaded, description) = load(self.artefact.as_deref(), self.engine, || Ok(Runtime::new(limits)?))?;
         Ok(Ready { loaded, description, workers })
     }
+}
+
+/// The time limit of a call that was asked for; else `otherwise` for an artefact that was named, and none for the one that came with this
+/// program. 0 is none.
+pub fn call_ms_max(asked: Option<u64>, artefact: Option<&Path>, otherwise: u64) -> Option<u64> {
+    asked.or_else(|| artefact.map(|_| otherwise)).filter(|&limit_ms| limit_ms > 0)
 }
 
 /// One worker a core.

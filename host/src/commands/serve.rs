@@ -11,7 +11,7 @@ use palisade_protocols::policy::Policies;
 use palisade_protocols::settings::{BODY_BYTES_MAX, public_url};
 use serde::Deserialize;
 
-use super::{ExitStatus, beside_program, cores, load, say};
+use super::{ExitStatus, beside_program, call_ms_max, cores, load, say};
 use crate::bindings::Description;
 use crate::serve::telemetry::{self, LogFormat, LogLevel};
 use crate::serve::{self, Limits, QueueLimits};
@@ -68,7 +68,7 @@ pub struct Arguments {
     /// Longest time of a request, its wait included, then 504 [default: 30000]
     #[arg(long, env = "PALISADE_REQUEST_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     request_ms_max: Option<u64>,
-    /// Longest time for one text; the native engine cannot be interrupted [default: 5000]
+    /// Longest time for one text, or 0 for none, which is quicker; the native engine cannot be interrupted [default: none for the artefact beside this program, which is trusted as it is; 5000 for another]
     #[arg(long, env = "PALISADE_CALL_MS_MAX", value_name = "MS", help_heading = LIMITS)]
     call_ms_max: Option<u64>,
     /// Largest memory of a classifier's instance under the component engine, in MiB [default: 256]
@@ -134,7 +134,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     arguments.check()?;
     let limits = arguments.limits();
     let runtime_limits = RuntimeLimits {
-        call_ms_max: arguments.call_ms_max.unwrap_or(5_000),
+        call_ms_max: call_ms_max(arguments.call_ms_max, arguments.artefact.as_deref(), 5_000),
         memory_mib_max: arguments.memory_mib_max.unwrap_or(256),
         // An idle instance and one at work for each worker, while a broken one is being replaced.
         instances_max: u32::try_from(limits.queue.workers * 2 + 1)?,
@@ -252,7 +252,7 @@ impl Arguments {
             ("queue-max", number(self.queue_max), 0..=4096),
             ("queue-ms-max", self.queue_ms_max, 0..=MS_MAX),
             ("request-ms-max", self.request_ms_max, 1..=MS_MAX),
-            ("call-ms-max", self.call_ms_max, 1..=MS_MAX),
+            ("call-ms-max", self.call_ms_max, 0..=MS_MAX),
             ("memory-mib-max", self.memory_mib_max, 1..=1024),
             ("instance-calls-max", self.instance_calls_max.map(u64::from), 1..=u64::from(u32::MAX)),
             ("body-bytes-max", number(self.body_bytes_max), 1..=8 << 20),
