@@ -1,0 +1,155 @@
+// The package in Chromium, as plain ES modules.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { artefacts } from "../scripts/artefacts.mjs";
+import { browse, cases, differing, serve } from "./parts.mjs";
+
+const [regular, small] = artefacts();
+const page = `<!doctype html><title>test</title><script type="module">import * as palisade from "/dist/index.js"; window.palisade = palisade;</script>`;
+let server;
+let browser;
+
+before(async () => {
+  server = await serve([
+    ["/dist/", fileURLToPath(new URL("../dist/", import.meta.url))],
+    ["/regular.wasm", regular.path],
+    ["/small.wasm", small.path],
+    ["/other.wasm", small.path],
+    ["/gone.wasm", (request) => request.socket.destroy()],
+    ["/policy", (_, response) => response.writeHead(200, { "content-type": "text/html", "content-security-policy": "worker-src 'none'" }).end(page)],
+    ["/", (_, response) => response.writeHead(200, { "content-type": "text/html" }).end(page)],
+  ]);
+  browser = await browse();
+});
+
+after(async () => {
+  await browser?.close();
+  await server.close();
+});
+
+/** A page with the package loaded, in a profile of its own. */
+async function opened(path = "/", from = browser) {
+  const context = await from.newContext();
+  context.setDefaultTimeout(90_000);
+  const page = await context.newPage();
+  await page.goto(server.url + path);
+  await page.waitForFunction("window.palisade");
+  return { page, context };
+}
+
+/** Loads, and gives what loading cost or the code of what was thrown. */
+const loading = (page, options) =>
+  page.evaluate(async (options) => {
+    const warnings = [];
+    try {
+      const classifier = await palisade.load({ ...options, onWarning: ({ code }) => warnings.push(code) });
+      const stored = await classifier.stored;
+      const { results } = await classifier.classify(["hello"]);
+      classifier.close();
+      return { ...classifier.loading, stored, warnings, results: results.length };
+    } catch (error) {
+      return { code: error.code, message: error.message };
+    }
+  }, options);
+
+test("the golden cases have the same bits as under wasmtime", async () => {
+  const golden = cases();
+  const { page, context } = await opened();
+  const { labels, results, release } = await page.evaluate(
+    async ([texts, sha256]) => {
+      const classifier = await palisade.load({ artefact: "/regular.wasm", sha256 });
+      const { textsMax } = classifier.description.limits;
+      const all = [];
+      for (let at = 0; at < texts.length; at += textsMax) all.push(await classifier.classify(texts.slice(at, at + textsMax), { spans: true }));
+      // Numbers travel as decimals, which name a double exactly.
+      const plain = (result) => ({ ...result, scores: Array.from(result.scores) });
+      const results = all.flatMap(({ results }) => results).map((result) => ({ ...plain(result), spans: result.spans.map(plain) }));
+      return { labels: all[0].labels, release: all[0].release, results };
+    },
+    [golden.map(({ text }) => text), regular.sha256],
+  );
+  assert(golden.length > 0);
+  assert.equal(release.name, "english-toxicity");
+  assert.deepEqual(differing(golden, labels, results), []);
+  await context.close();
+});
+
+test("a second visit takes the copy, by digest, wherever it came from, and asks nobody", async () => {
+  const { page, context } = await opened();
+  const first = await loading(page, { artefact: "/small.wasm", sha256: small.sha256 });
+  assert.deepEqual([first.from, first.stored, first.results, first.bytes], ["network", true, 1, small.bytes]);
+  assert(first.transferred >= small.bytes);
+  const second = await loading(page, { artefact: "/other.wasm", sha256: small.sha256 });
+  assert.deepEqual([second.from, second.transferred, second.stored], ["cache", 0, true]);
+  assert(!server.requests.includes("/other.wasm"));
+  assert.equal((await loading(page, { artefact: "/gone.wasm", sha256: regular.sha256 })).code, "network");
+  await context.close();
+});
+
+test("a damaged copy is fetched anew", async () => {
+  const { page, context } = await opened();
+  await page.evaluate(async (sha256) => {
+    const cache = await caches.open("palisade-artefacts");
+    await cache.put(`/palisade-artefacts/${sha256}`, new Response("something else"));
+  }, small.sha256);
+  assert.equal((await loading(page, { artefact: "/small.wasm", sha256: small.sha256 })).from, "network");
+  assert.equal((await loading(page, { artefact: "/small.wasm", sha256: small.sha256 })).from, "cache");
+  await context.close();
+});
+
+test("without room for a copy it works all the same, and says so", async () => {
+  const { page, context } = await opened();
+  const session = await context.newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: server.url, quotaSize: 1_000_000 });
+  const loaded = await loading(page, { artefact: "/small.wasm", sha256: small.sha256 });
+  assert.deepEqual([loaded.from, loaded.stored, loaded.warnings, loaded.results], ["network", false, ["quota"], 1], loaded.message);
+  await context.close();
+});
+
+test("a wrong digest, a missing file, a page that is no file", async () => {
+  const { page, context } = await opened();
+  assert.equal((await loading(page, { artefact: "/small.wasm", sha256: regular.sha256 })).code, "digest");
+  assert.equal((await loading(page, { artefact: "/", sha256: regular.sha256 })).code, "digest");
+  assert.equal((await loading(page, { artefact: "/dist/nothing.wasm", sha256: regular.sha256 })).code, "http");
+  assert.equal((await loading(page, { artefact: "/small.wasm" })).code, "argument");
+  await context.close();
+});
+
+test("a page that forbids workers is told so", async () => {
+  const { page, context } = await opened("/policy");
+  assert.equal((await loading(page, { artefact: "/small.wasm", sha256: small.sha256 })).code, "worker");
+  await context.close();
+});
+
+test("without SIMD nothing is fetched", { skip: process.arch !== "x64" && "only x64 can switch it off" }, async () => {
+  const old = await browse("--js-flags=--no-enable-sse4-1 --no-enable-ssse3");
+  try {
+    const { page } = await opened("/", old);
+    const before = server.requests.length;
+    assert.equal((await loading(page, { artefact: "/small.wasm", sha256: small.sha256 })).code, "simd");
+    assert(!server.requests.slice(before).includes("/small.wasm"));
+  } finally {
+    await old.close();
+  }
+});
+
+test("typing on cancels what is under way", async () => {
+  const { page, context } = await opened();
+  const outcome = await page.evaluate(async (sha256) => {
+    const classifier = await palisade.load({ artefact: "/small.wasm", sha256 });
+    const long = "a few words that take their time to be read ".repeat(12);
+    await classifier.classify([long]);
+    const stale = new AbortController();
+    const slow = classifier.classify(Array(64).fill(long), { words: true, signal: stale.signal }).then(() => "answered", (error) => error.name);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const began = performance.now();
+    stale.abort();
+    const { results } = await classifier.classify([long]);
+    return { slow: await slow, waited: performance.now() - began, results: results.length };
+  }, small.sha256);
+  assert.deepEqual([outcome.slow, outcome.results], ["AbortError", 1]);
+  assert(outcome.waited < 3_000, `the next call waited ${outcome.waited} ms`);
+  await context.close();
+});
