@@ -100,7 +100,7 @@ def test_metrics_count_requests_times_and_scores(start):
         assert value(metrics, "palisade_score", "palisade_score_count", label=label) == 3
     assert value(metrics, "palisade_score", "palisade_score_bucket", label="THREAT", le="0.5") == 2
 
-    [release] = metrics["palisade_release"].samples
+    [release] = metrics["palisade_release_info"].samples
     described = server.get("/v1/policies").json["release"]
     assert (release.name, release.value) == ("palisade_release_info", 1)
     assert {name: release.labels[name] for name in described} == described

@@ -46,6 +46,16 @@ impl ReleaseFolder {
         Ok(folder)
     }
 
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.named.name
+    }
+
+    /// The release's digest.
+    pub fn digest(&self) -> &str {
+        &self.named.digest
+    }
+
     /// The release packed for the encoder engine; the error names the file, and the first node or setting that does not fit.
     pub fn packed(&self) -> Result<&Blob, String> {
         let packed = self.packed.get_or_init(|| pack(&self.model, &self.tokenizer));

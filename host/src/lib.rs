@@ -24,6 +24,7 @@ mod cache;
 pub mod commands;
 pub mod engine;
 mod error;
+mod golden;
 pub mod input;
 mod labelled;
 mod loaded;
@@ -33,6 +34,7 @@ pub mod packed;
 pub mod serve;
 pub mod suite;
 mod table;
+mod trusting;
 
 pub use artefact::Artefact;
 pub use engine::{Runtime, RuntimeLimits};

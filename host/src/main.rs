@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use palisade_host::commands::{ExitStatus, bake, classify, eval, feedback, inspect, key, policy, say, serve};
+use palisade_host::commands::{ExitStatus, bake, classify, eval, feedback, inspect, key, model, policy, say, serve};
 
 /// Content moderation that runs where you are: the classifier is a WebAssembly component, and its scores are the same
 /// to the bit wherever it runs.
@@ -29,6 +29,9 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Make an artefact out of a release
     Bake(bake::Arguments),
+    /// Publish, promote, roll back and fetch releases in a registry: a folder, or a bucket of any S3-compatible store
+    #[command(subcommand)]
+    Model(Box<model::Command>),
     /// Check a file of policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -57,6 +60,7 @@ fn run(command: &Command) -> Result<ExitStatus> {
         Command::Eval(arguments) => eval::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Bake(arguments) => bake::run(arguments),
+        Command::Model(command) => model::run(command),
         Command::Policy(command) => policy::run(command),
         Command::Key(command) => key::run(command),
         Command::Feedback(command) => feedback::run(command),

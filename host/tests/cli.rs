@@ -583,6 +583,8 @@ fn help_names_every_command() {
       eval      Measure a release against labelled texts
       inspect   Show what an artefact is: contract, imports, release, sizes
       bake      Make an artefact out of a release
+      model     Publish, promote, roll back and fetch releases in a registry: a folder, or a bucket of
+                any S3-compatible store
       policy    Check a file of policies
       key       Make API keys
       feedback  Read the feedback that `serve` has kept

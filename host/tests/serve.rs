@@ -76,7 +76,8 @@ fn long_batch() -> String {
 fn work_that_was_given_up_keeps_its_place_until_it_ends() {
     let server =
         Server::start(&["--feedback", "off", "--workers", "1", "--request-ms-max", "100", "--queue-ms-max", "10"]);
-    let body = json!({"texts": ["You are all very kind. ".repeat(50)], "spans": true}).to_string();
+    let sentence = "You are all very kind, and I thank you very much for all of it, as always".to_owned() + ". ";
+    let body = json!({"texts": [sentence.repeat(40)], "spans": true, "words": true}).to_string();
     let statuses: Vec<u16> = (0..8).map(|_| server.post("/v1/moderate", &body).status).collect();
     // The first takes the one worker for much longer than it is waited for, so the next ones find no turn.
     assert_eq!(statuses[..2], [504, 503], "{statuses:?}");

@@ -192,6 +192,9 @@ pub(crate) fn build_with(native: &[&str]) -> Result<Built> {
         }
         releases.push(Baked { release, simd, artefact });
     }
+    for release in [RELEASE, RELEASE_SMALL] {
+        copy_folder(&root().join(release), &folder.join(release))?;
+    }
     let [artefact, artefact_strict] = ["", "-strict"].map(|simd| folder.join(format!("palisade-default{simd}.wasm")));
     Ok(Built { palisade, artefact, artefact_strict, releases, edge: edge?, spin_services })
 }
@@ -206,6 +209,16 @@ fn encode(target: &Path, name: &str) -> Result<PathBuf> {
         std::fs::write(&component, encoded?).with_context(|| component.display().to_string())?;
     }
     Ok(component)
+}
+
+/// Copies a folder's files, each where the copy is older: what `palisade serve --model` begins a fresh registry with.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Copies a file where the copy is older.

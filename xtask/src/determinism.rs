@@ -31,7 +31,7 @@ pub(crate) fn npm_packages() -> Result<()> {
 }
 
 /// Sees that Chromium is there, and installs it where Debian's package manager may.
-fn chromium() -> Result<()> {
+pub(crate) fn chromium() -> Result<()> {
     let starts =
         |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());

@@ -10,6 +10,7 @@ mod measure;
 mod shell;
 mod test;
 mod tidy;
+mod web;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   cases       write the golden cases' scores anew (look at the difference before you commit it)
   measure     measure the shipped releases on both suites, and write metrics.json, the HTML reports and the cards
   determinism compare the scores of every engine, to the bit; `determinism avx` for those with a name like that
+  web         the npm package and the site: build them, and drive them in Node and Chromium (pictures in target/web)
   bench       hold the speed against its targets and onnxruntime, native and in Node; `bench --short` for a quick look
   load        compare the endpoint under load with FastAPI and onnxruntime; `load --short` for a quick look
 ";
@@ -57,6 +59,7 @@ fn run(command: &str, rest: &[String]) -> Result<bool> {
         "cases" => cases::write()?,
         "measure" => measure::write()?,
         "determinism" => determinism::run_alone(rest)?,
+        "web" => web::run_alone()?,
         "bench" => test::bench(rest)?,
         "load" => test::load(&component::build()?, rest)?,
         "help" | "--help" | "-h" => print!("{HELP}"),

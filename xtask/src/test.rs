@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::component::{self, Baked, Built, Simd};
 use crate::shell::{cargo, command, output, root, run, target};
-use crate::{cases, determinism, measure, tidy};
+use crate::{cases, determinism, measure, tidy, web};
 
 /// What each component may import: the classifier nothing, the endpoint what `wit/edge.wit` names, and the component on Spin's
 /// services these and what the standard library of its target always imports.
@@ -69,9 +69,14 @@ pub(crate) fn run_all() -> Result<()> {
     }
     run(command(&cargo, &["doc", "--locked", "--release", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
-    run(command(&cargo, &["test", "--locked", "--release"]).args(component::native()))?;
+    let judges = output(&mut command("python3", &["crates/registry/tests/prepare.py"]))?;
+    let moto = output(&mut command("python3", &["crates/registry/tests/moto/prepare.py"]))?;
+    let mut tests = command(&cargo, &["test", "--locked", "--release"]);
+    tests.args(component::native()).env("PALISADE_REGISTRY_VENV", judges.trim()).env("PALISADE_MOTO", moto.trim());
+    run(&mut tests)?;
     node(&built)?;
     determinism::compare(&built, &[])?;
+    web::test(&built)?;
     run(command("python3", &["conformance/clients/run.py", "--palisade"]).arg(&built.palisade))?;
     load(&built, &["--short".to_owned()])?; // that both servers answer alike, and that the comparison runs
     compare(&built, &["--short".to_owned()]) // scores of all engines against each other, and that the comparison runs

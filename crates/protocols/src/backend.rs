@@ -1,5 +1,7 @@
 //! What answering takes of the world: a classifier, a doorkeeper, a place for feedback, a clock.
 
+use sha2::{Digest, Sha256};
+
 use crate::Failure;
 
 /// What the classifier says of itself.
@@ -116,6 +118,28 @@ pub struct Suggestion {
     pub community_id: Option<String>,
     pub client_token: Option<String>,
     pub session_id: Option<String>,
+}
+
+impl Suggestion {
+    /// The id that it must have: SHA-256 of all fields but the id, each with its length, in lower-case hexadecimal.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hash.update(bytes);
+        };
+        field(self.text.as_bytes());
+        for score in &self.scores {
+            field(score.label.as_bytes());
+            field(&score.score.to_le_bytes());
+            field(format!("{:?}", score.span).as_bytes());
+        }
+        field(self.languages.join(",").as_bytes());
+        for identifier in [&self.community_id, &self.client_token, &self.session_id] {
+            field(identifier.as_ref().map_or("", |identifier| identifier).as_bytes());
+        }
+        hex::encode(hash.finalize())
+    }
 }
 
 /// One suggested score; the fields are those of the WIT record `feedback.suggested-score`.

@@ -41,6 +41,8 @@ pub fn apply(response: &mut Response, origin: Option<&str>, settings: &Settings)
     }
     if let Some(allowed) = origin.and_then(|origin| allowed(origin, settings)) {
         response.headers.push(("access-control-allow-origin", allowed.to_owned()));
-        response.headers.push(("access-control-expose-headers", "retry-after, x-request-id".into()));
+        response
+            .headers
+            .push(("access-control-expose-headers", "retry-after, x-palisade-release, x-request-id".into()));
     }
 }

@@ -29,6 +29,11 @@ pub use http::{Request, Response};
 pub use route::{Protocol, Route};
 pub use settings::Settings;
 
+use backend::Description;
+
+/// Header of a good answer that names the release: `name@version; digest=SHA-256 of its manifest`.
+pub const RELEASE_HEADER: &str = "x-palisade-release";
+
 /// Refuses a request before it is read to its end, in the words of its protocol. Of the request, the body may be missing.
 pub fn refuse(request: &Request<'_>, settings: &Settings, failure: &Failure) -> Response {
     let mut response = failure.response(request.protocol(settings));
@@ -43,7 +48,7 @@ pub fn answer(request: &Request<'_>, settings: &Settings, backend: &mut impl Bac
         return options;
     }
     let mut response = match request.route(settings) {
-        Ok(route) => dispatch(route, request, settings, backend),
+        Ok(route) => named(dispatch(route, request, settings, backend), backend),
         Err((protocol, failure)) => failure.response(protocol),
     };
     cors::apply(&mut response, origin, settings);
@@ -51,6 +56,16 @@ pub fn answer(request: &Request<'_>, settings: &Settings, backend: &mut impl Bac
         response.body.clear();
     }
     response
+}
+
+/// A good answer, with the release that gave it: the protocols of others have no word for it.
+fn named(response: Response, backend: &mut impl Backend) -> Response {
+    match backend.describe() {
+        Ok(Description { release, .. }) if response.status == 200 => {
+            response.with(RELEASE_HEADER, format!("{}@{}; digest={}", release.name, release.version, release.digest))
+        }
+        _ => response,
+    }
 }
 
 fn dispatch(route: Route, request: &Request<'_>, settings: &Settings, backend: &mut impl Backend) -> Response {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::backend::{Description, Parts, Scored, Span, Word};
 use crate::json::{self, Malformed, decimal};
-use crate::policy::{self, Fired, Policies, Policy, Verdict};
+use crate::policy::{self, Fired, Judgement, Policies, Policy, Verdict};
 use crate::{Backend, Failure, Protocol, Request, Response, Settings, language, openai, problem};
 
 /// What to moderate.
@@ -151,10 +151,7 @@ fn check_size(wanted: &Moderate, description: &Description) -> Result<(), Refuse
 }
 
 fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, description: &Description) -> Judged {
-    let code = wanted.language.clone().or_else(|| match language::detect(text) {
-        language::Detected::Language(code) => Some(code.to_owned()),
-        _ => None,
-    });
+    let code = wanted.language.clone().or_else(|| language_of(text));
     let supported = code.as_deref().is_none_or(|code| description.speaks(code));
     let judgement = policy.judge(wanted.community.as_deref(), description, scored, supported);
     let offset = |bytes: usize| offset(text, bytes, wanted.offsets);
@@ -187,7 +184,28 @@ fn result(text: &str, scored: &Scored, wanted: &Moderate, policy: &Policy, descr
     }
 }
 
-fn by_label(scores: &[f32], description: &Description) -> Map<String, Value> {
+/// What a policy says of a text, as in the answer to `POST /v1/moderate` where the request does not name the language.
+pub fn judge(
+    text: &str,
+    community: Option<&str>,
+    policy: &Policy,
+    description: &Description,
+    scored: &Scored,
+) -> Judgement {
+    let speaks = language_of(text).is_none_or(|code| description.speaks(&code));
+    policy.judge(community, description, scored, speaks)
+}
+
+/// ISO 639-1 code; nothing where it cannot be told.
+fn language_of(text: &str) -> Option<String> {
+    match language::detect(text) {
+        language::Detected::Language(code) => Some(code.to_owned()),
+        _ => None,
+    }
+}
+
+/// Scores by label, in the order of the release's labels, as they are written in answers.
+pub fn by_label(scores: &[f32], description: &Description) -> Map<String, Value> {
     description.labels.iter().zip(scores).map(|(label, score)| (label.name.clone(), json!(decimal(*score)))).collect()
 }
 

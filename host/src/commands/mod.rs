@@ -6,6 +6,7 @@ pub mod eval;
 pub mod feedback;
 pub mod inspect;
 pub mod key;
+pub mod model;
 pub mod policy;
 pub mod serve;
 pub mod suite;
@@ -138,6 +139,12 @@ pub fn beside_program(name: &str) -> Result<PathBuf> {
         bail!("{}: no such file", file.display());
     }
     Ok(file)
+}
+
+/// A folder that is shipped in the folder of this program.
+pub fn folder_beside_program(name: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    Some(program.parent()?.join(name)).filter(|folder| folder.is_dir())
 }
 
 /// Writes a file that is either there whole or not at all.

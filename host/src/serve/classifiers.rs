@@ -3,9 +3,12 @@
 //! One worker a core: scoring is pure computation. A request waits for its first turn for a bounded time, in a queue of bounded length;
 //! then each of its texts is a turn of its own, so that a batch does not hold up the requests behind it. Turns are
 //! given in the order of asking. A turn lasts as long as its call runs, also where no one waits for the answer any more.
+//!
+//! Another release can take the place of the one that serves at any time: a request that has begun ends with the release that it began
+//! with, and the old instances go with the last of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use palisade_protocols::Failure;
@@ -30,31 +33,76 @@ pub struct QueueLimits {
     pub instance_calls_max: u32,
 }
 
-/// The instances of one release.
+/// A release that serves, and its idle instances.
 #[derive(Debug)]
-pub(super) struct Classifiers {
+pub(super) struct Release {
     loaded: Loaded,
     pub(super) description: Description,
+    idle: Mutex<Vec<(Instance, u32)>>,
+}
+
+impl Release {
+    pub(super) fn new(loaded: Loaded, description: Description) -> Self {
+        Self { loaded, description, idle: Mutex::default() }
+    }
+
+    /// Its name as people write it.
+    pub(super) fn name(&self) -> String {
+        let release = &self.description.release;
+        format!("{}@{}", release.name, release.version)
+    }
+
+    /// Runs on a thread for blocking work. An instance answers `calls_max` calls, and then a fresh one takes its place.
+    pub(super) fn call(&self, texts: &[String], options: &Options, calls_max: u32) -> Result<Classification, Error> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (mut instance, calls) = match idle {
+            Some(idle) => idle,
+            None => (self.loaded.instantiate()?, 0),
+        };
+        let answer = instance.classify(texts, options);
+        // After any other error the instance must not be used again.
+        let sound = matches!(answer, Ok(_) | Err(Error::Refused(_)));
+        if sound && calls + 1 < calls_max {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((instance, calls + 1));
+        }
+        answer
+    }
+}
+
+/// The release that serves, and the queue before it.
+#[derive(Debug)]
+pub(super) struct Classifiers {
+    current: RwLock<Arc<Release>>,
     limits: QueueLimits,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
-    idle: Mutex<Vec<(Instance, u32)>>,
     metrics: Arc<Metrics>,
 }
 
 /// What the component says to one call: an answer, or why it refuses the call.
-type Outcome = Result<Classification, crate::bindings::Error>;
+pub(super) type Outcome = Result<Classification, crate::bindings::Error>;
 
 impl Classifiers {
-    pub(super) fn new(loaded: Loaded, description: Description, limits: QueueLimits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(release: Release, limits: QueueLimits, metrics: Arc<Metrics>) -> Self {
         let turns = Arc::new(Semaphore::new(limits.workers));
-        let (waiting, idle) = (AtomicUsize::new(0), Mutex::default());
-        Self { loaded, description, limits, turns, waiting, idle, metrics }
+        Self { current: RwLock::new(Arc::new(release)), limits, turns, waiting: AtomicUsize::new(0), metrics }
+    }
+
+    /// The release that serves now; a request asks once, and keeps it to its end.
+    pub(super) fn current(&self) -> Arc<Release> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has another release serve from now on, and gives the one that did until now.
+    pub(super) fn swap(&self, release: Release) -> Arc<Release> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, Arc::new(release))
     }
 
     /// Scores the texts of one request. `admitted` says, and keeps, whether the request has had its first turn.
     pub(super) async fn classify(
         self: &Arc<Self>,
+        release: &Arc<Release>,
         texts: Vec<String>,
         options: Options,
         admitted: &mut bool,
@@ -64,17 +112,18 @@ impl Classifiers {
         *admitted = true;
         self.metrics.queue_wait_seconds.observe(asked.elapsed().as_secs_f64());
         // The component refuses what is beyond its limits; asked with all texts, it says so of the whole call.
-        let limits = self.description.limits;
+        let limits = release.description.limits;
         let bytes: usize = texts.iter().map(String::len).sum();
         if texts.len() <= 1 || texts.len() > limits.texts_max as usize || bytes > limits.batch_bytes_max as usize {
-            return self.clone().call(first, texts, options).await;
+            return self.clone().call(release.clone(), first, texts, options).await;
         }
-        self.classify_each(texts, &options, first).await
+        self.classify_each(release, texts, &options, first).await
     }
 
     /// Gives each text a turn, as many at a time as there are workers, so that one batch uses an idle machine whole.
     async fn classify_each(
         self: &Arc<Self>,
+        release: &Arc<Release>,
         texts: Vec<String>,
         options: &Options,
         first: OwnedSemaphorePermit,
@@ -86,13 +135,14 @@ impl Classifiers {
             while calls.len() < self.limits.workers
                 && let Some((at, text)) = rest.next()
             {
-                let (this, options, turn) = (self.clone(), options.clone(), first.take());
+                let (this, release) = (self.clone(), release.clone());
+                let (options, turn) = (options.clone(), first.take());
                 let call = async move {
                     let turn = match turn {
                         Some(turn) => turn,
                         None => this.turn().await?,
                     };
-                    Ok((at, this.call(turn, vec![text], options).await?))
+                    Ok((at, this.call(release, turn, vec![text], options).await?))
                 };
                 calls.spawn(call.in_current_span());
             }
@@ -117,13 +167,14 @@ impl Classifiers {
     /// One call of an instance.
     async fn call(
         self: Arc<Self>,
+        release: Arc<Release>,
         turn: OwnedSemaphorePermit,
         texts: Vec<String>,
         options: Options,
     ) -> Result<Outcome, Failure> {
-        let this = self.clone();
+        let calls_max = self.limits.instance_calls_max;
         let call = move || {
-            let outcome = this.call_instance(&texts, &options);
+            let outcome = release.call(&texts, &options, calls_max);
             drop(turn);
             outcome
         };
@@ -137,6 +188,14 @@ impl Classifiers {
             Err(Error::Deadline { limit_ms }) => Err(Failure::Deadline { limit_ms, limit: "call-ms-max" }),
             Err(other) => Err(Failure::Fault(other.to_string())),
         }
+    }
+
+    /// A turn, if nobody waits for one.
+    pub(super) fn spare_turn(&self) -> Option<OwnedSemaphorePermit> {
+        if self.waiting() > 0 {
+            return None;
+        }
+        self.turns.clone().try_acquire_owned().ok()
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -156,22 +215,6 @@ impl Classifiers {
     /// Requests that wait for their first turn.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Runs on a thread for blocking work.
-    fn call_instance(&self, texts: &[String], options: &Options) -> Result<Classification, Error> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let (mut instance, calls) = match idle {
-            Some(idle) => idle,
-            None => (self.loaded.instantiate()?, 0),
-        };
-        let answer = instance.classify(texts, options);
-        // After any other error the instance must not be used again.
-        let sound = matches!(answer, Ok(_) | Err(Error::Refused(_)));
-        if sound && calls + 1 < self.limits.instance_calls_max {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((instance, calls + 1));
-        }
-        answer
     }
 }
 

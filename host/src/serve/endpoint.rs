@@ -25,7 +25,7 @@ use wasmtime_wasi_http::p2::bindings::{self as wasi_http, ProxyPre};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::Shared;
-use super::classifiers::Classifiers;
+use super::classifiers::Release;
 use super::keys;
 use crate::bindings::platform::palisade::moderation::classifier as wit;
 use crate::bindings::platform::palisade::services::{access, feedback};
@@ -70,6 +70,7 @@ pub(super) struct State {
     table: ResourceTable,
     limits: StoreLimits,
     shared: Arc<Shared>,
+    release: Arc<Release>,
     admitted: bool,
     facts: Arc<std::sync::Mutex<Facts>>,
 }
@@ -89,15 +90,16 @@ impl Endpoint {
         Ok(Self { pre: ProxyPre::new(pre).map_err(anyhow::Error::from)?, environment })
     }
 
-    /// Answers one request: a failure says which limit was hit, or what the component did.
+    /// Answers one request with one release: a failure says which limit was hit, or what the component did.
     pub(super) async fn answer(
         &self,
         request: Request<Full<Bytes>>,
         shared: &Arc<Shared>,
+        release: &Arc<Release>,
         facts: &Arc<std::sync::Mutex<Facts>>,
     ) -> Result<Response<Bytes>, Failure> {
         let limit_ms = shared.limits.request_ms_max;
-        let work = self.run(request, shared.clone(), facts.clone());
+        let work = self.run(request, shared.clone(), release.clone(), facts.clone());
         match tokio::time::timeout(Duration::from_millis(limit_ms), work).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::Deadline { limit_ms, limit: "request-ms-max" }),
@@ -108,6 +110,7 @@ impl Endpoint {
         &self,
         request: Request<Full<Bytes>>,
         shared: Arc<Shared>,
+        release: Arc<Release>,
         facts: Arc<std::sync::Mutex<Facts>>,
     ) -> Result<Response<Bytes>, Failure> {
         let state = State {
@@ -117,6 +120,7 @@ impl Endpoint {
             table: ResourceTable::new(),
             limits: StoreLimitsBuilder::new().memory_size(MEMORY_BYTES_MAX).trap_on_grow_failure(true).build(),
             shared,
+            release,
             admitted: false,
             facts,
         };
@@ -221,7 +225,7 @@ impl WasiHttpHooks for NoRequests {
 
 impl wit::Host for State {
     async fn describe(&mut self) -> wasmtime::Result<Result<wit::Description, wit::Error>> {
-        Ok(Ok(description(&self.shared.classifiers)))
+        Ok(Ok(description(&self.release.description)))
     }
 
     async fn classify(
@@ -233,8 +237,7 @@ impl wit::Host for State {
         let count = texts.len();
         let options = crate::bindings::Options { labels: options.labels, spans: options.spans, words: options.words };
         let span = tracing::info_span!(target: "palisade_host::serve", "classify", texts = i64::try_from(count).unwrap_or(i64::MAX));
-        let classifiers = self.shared.classifiers.clone();
-        let outcome = classifiers.classify(texts, options, &mut self.admitted).instrument(span).await;
+        let outcome = self.shared.classify(&self.release, texts, options, &mut self.admitted).instrument(span).await;
         if let Ok(mut facts) = self.facts.lock() {
             facts.texts += count;
             facts.classify += started.elapsed();
@@ -265,36 +268,16 @@ impl access::Host for State {
 
 impl feedback::Host for State {
     async fn keep(&mut self, suggestion: feedback::Suggestion) -> wasmtime::Result<Result<bool, String>> {
-        let Some(feedback) = &self.shared.feedback else {
-            return Ok(Err("this server keeps no feedback".into()));
-        };
-        // So that waiting for the disk does not take all the places from requests that score.
-        let Ok(_place) = self.shared.feedback_places.try_acquire() else {
-            let limit = format!("{} suggestions are being kept", super::FEEDBACK_PLACES);
-            return Err(wasmtime::Error::from(Failure::Overloaded { limit, retry_after_s: 1 }));
-        };
         let key_name = self.facts.lock().ok().and_then(|facts| facts.key_name.clone());
-        Ok(match feedback.keep(&suggestion, key_name.as_deref()).await {
-            Ok(is_new) => {
-                if is_new {
-                    self.shared.metrics.feedback.inc();
-                }
-                Ok(is_new)
-            }
-            Err(error) => {
-                tracing::error!(target: "palisade_host::serve", error = format!("{error:#}"), "feedback is not kept");
-                Err("feedback cannot be kept now".into())
-            }
-        })
+        Ok(self.shared.keep(&suggestion, key_name.as_deref()).await?)
     }
 }
 
-fn release(release: &crate::bindings::Release) -> wit::Release {
+fn named(release: &crate::bindings::Release) -> wit::Release {
     wit::Release { name: release.name.clone(), version: release.version.clone(), digest: release.digest.clone() }
 }
 
-fn description(classifiers: &Classifiers) -> wit::Description {
-    let description = &classifiers.description;
+fn description(description: &crate::bindings::Description) -> wit::Description {
     let limits = description.limits;
     let label = |label: &crate::bindings::Label| wit::Label {
         name: label.name.clone(),
@@ -302,7 +285,7 @@ fn description(classifiers: &Classifiers) -> wit::Description {
         block: label.block,
     };
     wit::Description {
-        release: release(&description.release),
+        release: named(&description.release),
         engine: description.engine.clone(),
         labels: description.labels.iter().map(label).collect(),
         languages: description.languages.clone(),
@@ -335,7 +318,7 @@ fn classification(answer: crate::bindings::Classification) -> wit::Classificatio
         words_truncated: result.words_truncated,
     };
     wit::Classification {
-        release: release(&answer.release),
+        release: named(&answer.release),
         labels: answer.labels,
         results: answer.results.into_iter().map(result).collect(),
     }

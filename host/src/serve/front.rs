@@ -1,27 +1,30 @@
 //! Before and after the endpoint component: what only the host can do for a request.
 //!
 //! 1. The operator's routes: `/healthz`, `/readyz`, `/metrics`.
-//! 2. The body, within its limits of bytes and time.
-//! 3. A place among the instances, and the component's answer.
-//! 4. Metrics, one log line, the trace.
+//! 2. Chat rooms and the site, which the component knows nothing of.
+//! 3. The body, within its limits of bytes and time.
+//! 4. A place among the instances, and the component's answer.
+//! 5. Metrics, one log line, the trace.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, ORIGIN};
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use palisade_protocols::{Failure, Protocol, http};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::classifiers::Release;
 use super::endpoint::{Facts, plain};
 use super::metrics::{ReasonLabels, RequestLabels, RouteLabels};
-use super::{Shared, telemetry};
+use super::{Held, Shared, Stage, rooms, telemetry};
 
 /// Longest time, and most bytes, that are read of a body which is refused.
 const DISCARD_MS_MAX: u64 = 3_000;
@@ -33,9 +36,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Answers one request. Never fails: the client always gets an answer.
 pub(super) async fn answer(
     shared: Arc<Shared>,
+    held: Arc<Held>,
     local: SocketAddr,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+) -> Result<Response<Pieces>, std::convert::Infallible> {
     let mut response = match (request.method().as_str(), request.uri().path()) {
         ("GET" | "HEAD", "/healthz") => text(200, "ok\n"),
         ("GET" | "HEAD", "/readyz") if shared.is_draining() => text(503, "draining\n"),
@@ -44,12 +48,70 @@ pub(super) async fn answer(
         (_, "/healthz" | "/readyz" | "/metrics") => {
             plain(Failure::MethodNotAllowed { allow: "GET, HEAD" }.response(Protocol::Palisade))
         }
-        _ => serve(&shared, local, request).await,
+        _ => match shared.settings.local_path(request.uri().path()).strip_prefix(rooms::PATH).map(str::to_owned) {
+            Some(room) => {
+                let response = rooms::enter(&shared, &held, &room, request);
+                note(&shared, "room", &response);
+                response
+            }
+            None => match site(&shared, &request) {
+                Some(response) => response,
+                None => serve(&shared, local, request).await,
+            },
+        },
     };
-    if shared.is_draining() {
+    if shared.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(Full::new))
+    Ok(response.map(Pieces))
+}
+
+/// A file of the site, unless the path is an API's: of those, only `/` is given up.
+fn site(shared: &Shared, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+    let site = shared.site.as_ref()?;
+    let path = shared.settings.local_path(request.uri().path());
+    let is_free = || matches!(Head::of(request).request().route(&shared.settings), Err((_, Failure::NotFound)));
+    if path != "/" && !is_free() {
+        return None;
+    }
+    let response = site.answer(request.method(), path, request.headers(), shared.settings.public_url.as_deref())?;
+    note(shared, "site", &response);
+    Some(response)
+}
+
+/// Counts and logs an answer that cost nothing to make.
+fn note(shared: &Shared, route: &'static str, response: &Response<Bytes>) {
+    let status = response.status().as_u16();
+    shared.metrics.requests.get_or_create(&RequestLabels { route, status }).inc();
+    tracing::info!(target: "palisade_host::serve", route, status, response_bytes = response.body().len(), "request");
+}
+
+/// A body that goes out in pieces. The time to write counts for each of them, so that a large file may take longer than a small answer.
+#[derive(Debug)]
+pub(super) struct Pieces(Bytes);
+
+/// A piece: a client that takes 35 KB a second gets the largest file.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.0.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.0.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
 }
 
 fn text(status: u16, body: &'static str) -> Response<Bytes> {
@@ -110,7 +172,8 @@ async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incomin
     let _ = span.set_parent(telemetry::parent(request.headers()));
     let facts = Arc::new(Mutex::new(Facts::default()));
     let body_bytes = request.body().size_hint().exact();
-    let outcome = endpoint(shared, local, request, &head.id, &facts).instrument(span.clone()).await;
+    let release = shared.classifiers.current();
+    let outcome = endpoint(shared, &release, local, request, &head.id, &facts).instrument(span.clone()).await;
     let (mut response, failure) = match outcome {
         Ok(response) => (response, None),
         Err((failure, body_is_read)) => {
@@ -136,7 +199,6 @@ async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incomin
     let facts = facts.lock().map(|facts| facts.clone()).unwrap_or_default();
     span.record("http.response.status_code", i64::from(status));
     span.record("texts", i64::try_from(facts.texts).unwrap_or(i64::MAX));
-    let release = &shared.classifiers.description.release;
     tracing::info!(
         target: "palisade_host::serve",
         request_id = head.id,
@@ -150,7 +212,7 @@ async fn serve(shared: &Arc<Shared>, local: SocketAddr, request: Request<Incomin
         response_bytes = response.body().len(),
         key = facts.key_name,
         failure = failure.map(|failure| failure.to_string()),
-        release = format!("{}@{}", release.name, release.version),
+        release = release.name(),
         "request"
     );
     response
@@ -179,6 +241,7 @@ fn new_request_id() -> String {
 /// Reads the body, and has the component answer. A failure comes with whether the body was read to its end.
 async fn endpoint(
     shared: &Arc<Shared>,
+    release: &Arc<Release>,
     local: SocketAddr,
     request: Request<Incoming>,
     id: &str,
@@ -202,7 +265,7 @@ async fn endpoint(
         let host = HeaderValue::from_str(&local.to_string());
         parts.headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
     }
-    let answer = shared.endpoint.answer(Request::from_parts(parts, Full::new(body)), shared, facts).await;
+    let answer = shared.endpoint.answer(Request::from_parts(parts, Full::new(body)), shared, release, facts).await;
     answer.map_err(|failure| (failure, true))
 }
 
@@ -294,6 +357,6 @@ impl Drop for Counted<'_> {
 
 impl Shared {
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.stage.borrow() != Stage::Serving
     }
 }

@@ -8,7 +8,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bindings::{Classification, Description};
@@ -30,8 +29,29 @@ pub(super) struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StateLabels {
+    pub(super) state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ScoreLabels {
     label: String,
+}
+
+/// Which of the two releases would flag a text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ShadowLabels {
+    pub(super) label: String,
+    pub(super) flagged: &'static str,
+}
+
+/// A release that serves, or did.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReleaseLabels {
+    name: String,
+    version: String,
+    digest: String,
+    engine: String,
 }
 
 type Gauge64 = Gauge<i64, AtomicI64>;
@@ -53,6 +73,17 @@ pub(super) struct Metrics {
     tokens: Counter64,
     scores: Family<ScoreLabels, Histogram, fn() -> Histogram>,
     resident_bytes: Gauge64,
+    release: Family<ReleaseLabels, Gauge64>,
+    pub(super) releases_taken: Counter64,
+    pub(super) releases_refused: Counter64,
+    pub(super) registry_checked: Gauge64,
+    pub(super) shadow_texts: Counter64,
+    pub(super) shadow_skipped: Counter64,
+    pub(super) shadow_flagged: Family<ShadowLabels, Counter64>,
+    shadow_differences: Family<ScoreLabels, Histogram, fn() -> Histogram>,
+    pub(super) rooms: Gauge64,
+    pub(super) room_people: Gauge64,
+    pub(super) room_messages: Family<StateLabels, Counter64>,
 }
 
 fn seconds() -> Histogram {
@@ -63,17 +94,13 @@ fn probabilities() -> Histogram {
     Histogram::new([0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
 }
 
+fn differences() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+}
+
 impl Metrics {
     pub(super) fn new(description: &Description) -> Self {
         let mut registry = Registry::with_prefix("palisade");
-        let release = &description.release;
-        let info = Info::new(vec![
-            ("name", release.name.clone()),
-            ("version", release.version.clone()),
-            ("digest", release.digest.clone()),
-            ("engine", description.engine.clone()),
-        ]);
-        registry.register("release", "The release that scores", info);
         let metrics = Self {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
@@ -87,6 +114,17 @@ impl Metrics {
             tokens: Counter::default(),
             scores: Family::new_with_constructor(probabilities),
             resident_bytes: Gauge::default(),
+            release: Family::default(),
+            releases_taken: Counter::default(),
+            releases_refused: Counter::default(),
+            registry_checked: Gauge::default(),
+            shadow_texts: Counter::default(),
+            shadow_skipped: Counter::default(),
+            shadow_flagged: Family::default(),
+            shadow_differences: Family::new_with_constructor(differences),
+            rooms: Gauge::default(),
+            room_people: Gauge::default(),
+            room_messages: Family::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -116,7 +154,53 @@ impl Metrics {
         r.register("tokens", "Tokens read by the model", metrics.tokens.clone());
         r.register("score", "Distribution of the scores, by label", metrics.scores.clone());
         r.register("resident_memory_bytes", "Resident memory of this process", metrics.resident_bytes.clone());
+        r.register("release_info", "1 for the release that scores", metrics.release.clone());
+        metrics.register_following(r);
+        r.register("rooms", "Chat rooms, those among them that were left less than an hour ago", metrics.rooms.clone());
+        r.register("room_people", "Clients in chat rooms", metrics.room_people.clone());
+        r.register("room_messages", "Messages of chat rooms that came into a state", metrics.room_messages.clone());
+        metrics.serves(description);
         Self { registry, ..metrics }
+    }
+
+    fn register_following(&self, r: &mut Registry) {
+        r.register(
+            "releases_taken",
+            "Releases taken from the registry, the first not among them",
+            self.releases_taken.clone(),
+        );
+        r.register(
+            "releases_refused",
+            "Releases of the registry that were refused; the log says why",
+            self.releases_refused.clone(),
+        );
+        r.register(
+            "registry_checked_seconds",
+            "Unix time when the registry last answered; 0: never",
+            self.registry_checked.clone(),
+        );
+        r.register("shadow_texts", "Texts that the challenger scored too", self.shadow_texts.clone());
+        r.register("shadow_skipped", "Sampled texts that the challenger had no time for", self.shadow_skipped.clone());
+        r.register("shadow_flagged", "Texts that either release would flag, by label", self.shadow_flagged.clone());
+        r.register("shadow_difference", "Difference of the two scores, by label", self.shadow_differences.clone());
+    }
+
+    /// Tells which release scores from now on.
+    pub(super) fn serves(&self, description: &Description) {
+        self.release.clear();
+        let release = &description.release;
+        let labels = ReleaseLabels {
+            name: release.name.clone(),
+            version: release.version.clone(),
+            digest: release.digest.clone(),
+            engine: description.engine.clone(),
+        };
+        self.release.get_or_create(&labels).set(1);
+    }
+
+    /// Counts how far two scores of a label are apart.
+    pub(super) fn shadow_difference(&self, label: &str, difference: f64) {
+        self.shadow_differences.get_or_create(&ScoreLabels { label: label.to_owned() }).observe(difference);
     }
 
     /// Counts what a call gave.

@@ -8,28 +8,32 @@ mod classifiers;
 mod connection;
 mod endpoint;
 pub mod feedback;
+pub mod follow;
 mod front;
 mod keys;
 mod metrics;
+mod rooms;
+mod shadow;
+mod shared;
+pub mod site;
 pub mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use palisade_protocols::Settings;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use classifiers::QueueLimits;
+use classifiers::{Classifiers, Release};
 
 use crate::bindings::Description;
 use crate::{Loaded, Runtime};
@@ -64,6 +68,12 @@ pub struct Options {
     pub feedback: Option<PathBuf>,
     /// Settings of the endpoint, as its environment variables.
     pub environment: Vec<(String, String)>,
+    /// What to follow in a registry, from the mark on where its first release was found.
+    pub follow: Option<(follow::Follow, Option<palisade_registry::Etag>)>,
+    /// The share of texts that a challenger scores too.
+    pub shadow_share: f64,
+    /// What is served at `/`; without it, the page of `/docs` is.
+    pub site: Option<site::Site>,
     /// Limits.
     pub limits: Limits,
 }
@@ -83,6 +93,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Longest time to finish what was accepted, after SIGTERM.
     pub drain_ms_max: u64,
+    /// Most chat rooms; 0 for none.
+    pub rooms_max: usize,
 }
 
 impl Limits {
@@ -96,7 +108,8 @@ impl Limits {
 #[derive(Debug)]
 struct Shared {
     endpoint: endpoint::Endpoint,
-    classifiers: Arc<classifiers::Classifiers>,
+    classifiers: Arc<Classifiers>,
+    shadow: Arc<shadow::Shadow>,
     keys: Option<keys::Keys>,
     feedback: Option<feedback::Feedback>,
     metrics: Arc<metrics::Metrics>,
@@ -106,7 +119,40 @@ struct Shared {
     instances_max: usize,
     body_memory: Arc<Semaphore>,
     feedback_places: Semaphore,
-    draining: AtomicBool,
+    rooms: Arc<rooms::Rooms>,
+    site: Option<site::Site>,
+    /// Each connection and chat has a receiver of it, so that the server can wait for their ends.
+    stage: watch::Sender<Stage>,
+}
+
+/// How far the server is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// Asked to stop: chats end, and answers ask their clients to close.
+    Draining,
+    /// The door is shut: connections end with what they are at.
+    Closing,
+}
+
+/// A place among the connections, for as long as it lives.
+#[derive(Debug)]
+struct Held {
+    metrics: Arc<metrics::Metrics>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Held {
+    fn new(metrics: Arc<metrics::Metrics>, place: OwnedSemaphorePermit) -> Self {
+        metrics.connections.inc();
+        Self { metrics, _place: place }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
 }
 
 /// Serves until SIGTERM or SIGINT, and then until what was accepted is answered. `ready` is called with the address when
@@ -115,7 +161,7 @@ pub async fn serve(
     runtime: &Runtime,
     loaded: Loaded,
     description: Description,
-    options: &Options,
+    mut options: Options,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<()> {
     let mut limits = options.limits;
@@ -128,11 +174,14 @@ pub async fn serve(
         None => None,
     };
     let metrics = Arc::new(metrics::Metrics::new(&description));
-    let classifiers = classifiers::Classifiers::new(loaded, description, limits.queue, metrics.clone());
+    let classifiers = Classifiers::new(Release::new(loaded, description), limits.queue, metrics.clone());
     let instances_max = limits.endpoints_max();
     let shared = Arc::new(Shared {
         endpoint,
         classifiers: Arc::new(classifiers),
+        shadow: Arc::new(shadow::Shadow::new(options.shadow_share, metrics.clone())),
+        rooms: Arc::new(rooms::Rooms::new(limits.rooms_max, metrics.clone())),
+        site: options.site.take(),
         keys,
         feedback,
         metrics,
@@ -142,30 +191,47 @@ pub async fn serve(
         instances_max,
         body_memory: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
         feedback_places: Semaphore::new(FEEDBACK_PLACES),
-        draining: AtomicBool::new(false),
+        stage: watch::Sender::new(Stage::Serving),
     });
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}; choose another --listen", options.listen))?;
     let local = listener.local_addr().context("the listening address")?;
     let mut stop = Stop::new()?;
-    let release = &shared.classifiers.description.release;
+    let release = shared.classifiers.current();
     tracing::info!(
         target: "palisade_host::serve",
         address = %local,
-        release = format!("{}@{}", release.name, release.version),
-        digest = release.digest,
-        engine = shared.classifiers.description.engine,
+        release = release.name(),
+        digest = release.description.release.digest,
+        engine = release.description.engine,
         keys = shared.keys.as_ref().map_or(0, keys::Keys::len),
+        following = options.follow.as_ref().map(|(follow, _)| follow::shown(&follow.champion)),
         policies = shared.settings.policies.is_some(),
         feedback = options.feedback.as_ref().map(|path| path.display().to_string()),
+        site_files = shared.site.as_ref().map(site::Site::len),
         "serving"
     );
     ready(local);
+    if let Some((follow, first)) = options.follow.take() {
+        let follow = Arc::new(follow);
+        let (champion, challenger) = (follow.clone(), follow);
+        let (of_champion, of_challenger) = (shared.clone(), shared.clone());
+        aside("champion", move |tokio| tokio.block_on(champion.follow_champion(&of_champion, first)))?;
+        aside("challenger", move |tokio| tokio.block_on(challenger.follow_challenger(&of_challenger)))?;
+    }
+    tokio::spawn(shared.rooms.clone().sweep());
     accept(&shared, listener, local, &mut stop).await;
     if let Some(feedback) = &shared.feedback {
         feedback.close().await;
     }
     Ok(())
+}
+
+/// A thread of its own, which ends with the process: what follows the registry must not wait for what serves, nor the other way round.
+fn aside(name: &str, work: impl FnOnce(&tokio::runtime::Handle) + Send + 'static) -> Result<()> {
+    let tokio = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&tokio));
+    thread.map(drop).context("no thread to follow the registry")
 }
 
 /// Raises this process's limit of open files as far as it may, and gives the number of connections that fit.
@@ -192,21 +258,20 @@ fn allow_files(connections_max: usize) -> usize {
 /// Takes connections until told to stop, and then lets those that were taken finish.
 async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, stop: &mut Stop) {
     let connections = Arc::new(Semaphore::new(shared.limits.connections_max));
-    let graceful = GracefulShutdown::new();
     let mut closing: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.asked(), if closing.is_none() => {
                 tracing::info!(target: "palisade_host::serve", "stopping: answering what was accepted");
-                shared.draining.store(true, Ordering::Relaxed);
+                shared.stage.send_replace(Stage::Draining);
                 closing = Some(Box::pin(tokio::time::sleep(Duration::from_millis(CLOSING_MS))));
                 continue;
             }
             () = async { match &mut closing { Some(closing) => closing.await, None => std::future::pending().await } } => break,
         };
         match stream {
-            Ok((stream, _)) => take(shared, &connections, &graceful, stream, local),
+            Ok((stream, _)) => take(shared, &connections, stream, local),
             Err(error) => {
                 // Most likely too many open files: the next connection may fare better.
                 tracing::warn!(target: "palisade_host::serve", %error, "a connection was not accepted");
@@ -214,12 +279,13 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, 
             }
         }
     }
-    shut(shared, &connections, &graceful, listener, local);
+    shut(shared, &connections, listener, local);
     let limit_ms = shared.limits.drain_ms_max;
     let drained = async {
         // hyper closes a connection at once whose first request it has not begun to read.
         tokio::time::sleep(Duration::from_millis(CLOSING_MS)).await;
-        graceful.shutdown().await;
+        shared.stage.send_replace(Stage::Closing);
+        shared.stage.closed().await;
     };
     tokio::select! {
         () = drained => tracing::info!(target: "palisade_host::serve", "stopped: everything was answered"),
@@ -231,32 +297,20 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, local: SocketAddr, 
 }
 
 /// Shuts the door behind the connections that the system has accepted for us already: they are ours to answer.
-fn shut(
-    shared: &Arc<Shared>,
-    connections: &Arc<Semaphore>,
-    graceful: &GracefulShutdown,
-    listener: TcpListener,
-    local: SocketAddr,
-) {
+fn shut(shared: &Arc<Shared>, connections: &Arc<Semaphore>, listener: TcpListener, local: SocketAddr) {
     let Ok(listener) = listener.into_std() else { return };
     // Taking is quicker than connecting, so this ends; the bound is for certainty.
     for _ in 0..shared.limits.connections_max {
         let Ok((stream, _)) = listener.accept() else { return };
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            take(shared, connections, graceful, stream, local);
+            take(shared, connections, stream, local);
         }
     }
 }
 
 /// Serves one connection, or refuses it where there are too many.
-fn take(
-    shared: &Arc<Shared>,
-    connections: &Arc<Semaphore>,
-    graceful: &GracefulShutdown,
-    stream: TcpStream,
-    local: SocketAddr,
-) {
+fn take(shared: &Arc<Shared>, connections: &Arc<Semaphore>, stream: TcpStream, local: SocketAddr) {
     let Ok(place) = connections.clone().try_acquire_owned() else {
         let reason = "connections-max";
         shared.metrics.failures.get_or_create(&metrics::ReasonLabels { reason }).inc();
@@ -265,9 +319,10 @@ fn take(
         return;
     };
     let _ = stream.set_nodelay(true); // costs latency only
+    let held = Arc::new(Held::new(shared.metrics.clone(), place));
     let service = {
         let shared = shared.clone();
-        service_fn(move |request| front::answer(shared.clone(), local, request))
+        service_fn(move |request| front::answer(shared.clone(), held.clone(), local, request))
     };
     let connection = connection::Connection::new(stream, Duration::from_millis(WRITE_MS_MAX));
     let served = http1::Builder::new()
@@ -275,16 +330,24 @@ fn take(
         .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true) // a client that has sent its request and closed that side gets its answer
-        .serve_connection(TokioIo::new(connection), service);
-    let served = graceful.watch(served);
-    let shared = shared.clone();
+        .serve_connection(TokioIo::new(connection), service)
+        .with_upgrades();
+    let mut stage = shared.stage.subscribe();
     tokio::spawn(async move {
-        shared.metrics.connections.inc();
-        if let Err(error) = served.await {
+        let mut served = std::pin::pin!(served);
+        let closing = async {
+            let _ = stage.wait_for(|stage| *stage == Stage::Closing).await; // without a sender it is over
+        };
+        let ended = tokio::select! {
+            ended = served.as_mut() => ended,
+            () = closing => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(target: "palisade_host::serve", %error, "a connection ended early");
         }
-        shared.metrics.connections.dec();
-        drop(place);
     });
 }
 

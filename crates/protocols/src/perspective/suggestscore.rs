@@ -1,7 +1,6 @@
 //! `comments:suggestscore`: feedback, kept for review and retraining.
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::Error;
 use crate::backend::{SuggestedScore, Suggestion};
@@ -26,7 +25,7 @@ pub(super) fn answer(fields: Object<'_>, settings: &Settings, backend: &mut impl
         client_token: fields.identifier("clientToken").map_err(wrong)?,
         session_id: fields.identifier("sessionId").map_err(wrong)?,
     };
-    suggestion.id = digest(&suggestion);
+    suggestion.id = suggestion.digest();
     // Not a field of this method in the original; a client that sends it means it.
     let do_not_store = fields.boolean("doNotStore").map_err(wrong)?;
     if settings.keep_feedback && !do_not_store {
@@ -123,24 +122,4 @@ fn is_label(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_uppercase())
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// SHA-256 of all fields but the id, each with its length, in lower-case hexadecimal.
-fn digest(suggestion: &Suggestion) -> String {
-    let mut hash = Sha256::new();
-    let mut field = |bytes: &[u8]| {
-        hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hash.update(bytes);
-    };
-    field(suggestion.text.as_bytes());
-    for score in &suggestion.scores {
-        field(score.label.as_bytes());
-        field(&score.score.to_le_bytes());
-        field(format!("{:?}", score.span).as_bytes());
-    }
-    field(suggestion.languages.join(",").as_bytes());
-    for identifier in [&suggestion.community_id, &suggestion.client_token, &suggestion.session_id] {
-        field(identifier.as_ref().map_or("", |identifier| identifier).as_bytes());
-    }
-    hex::encode(hash.finalize())
 }

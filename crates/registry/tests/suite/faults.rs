@@ -1,0 +1,154 @@
+//! A store that fails, stalls and cuts connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use palisade_registry::{Error, Limits, Location, Reference, Writer};
+
+use crate::moto;
+use crate::proxy::{self, Fate, INTERNAL_ERROR, Request, SLOW_DOWN};
+use crate::support::{Place, release, tiny};
+
+/// A registry behind a proxy; the proxy passes everything on while the registry is opened.
+async fn place(
+    location: impl Fn(Location) -> Location,
+    decide: impl Fn(&Request<'_>, usize) -> Fate + Send + 'static,
+) -> Option<(Place, Arc<AtomicUsize>)> {
+    let store = moto::address()?;
+    let bucket = moto::bucket(store, false);
+    // Requests since the faults began; none before.
+    let count = Arc::new(AtomicUsize::new(usize::MAX));
+    let address = proxy::before(store, {
+        let count = Arc::clone(&count);
+        move |request| {
+            if count.load(Ordering::SeqCst) == usize::MAX {
+                return Fate::Passes;
+            }
+            decide(request, count.fetch_add(1, Ordering::SeqCst))
+        }
+    })
+    .await;
+    let place = Place::open(location(moto::location(&address, &bucket)), "a/registry/").await;
+    count.store(0, Ordering::SeqCst);
+    Some((place, count))
+}
+
+/// Publish, promote, list and pull, whatever happens to every `nth` request.
+async fn survives(limits: Limits, decide: impl Fn(&Request<'_>, usize) -> Fate + Send + 'static) {
+    let Some((place, count)) = place(|location| location.with_limits(limits), decide).await else { return };
+    let published = place.publish("1.0.0").await;
+    assert!(!published.already);
+    place.publish("1.1.0").await;
+    place.promote("1.0.0", "champion").await.unwrap();
+    assert!(!place.promote("1.1.0", "champion").await.unwrap().already);
+    assert_eq!(place.writer.list().await.unwrap()[0].versions.len(), 2);
+    place.pull("tiny@champion", "pulled").await.unwrap();
+    let expected = ["published 1.0.0", "published 1.1.0", "promoted 1.0.0 champion", "promoted 1.1.0 champion"];
+    assert_eq!(place.log().await, expected);
+    assert!(count.load(Ordering::SeqCst) > 60, "the faults were not tried");
+}
+
+#[tokio::test]
+async fn failures_and_slow_downs_are_outlasted() {
+    survives(moto::limits(), |_, number| match number % 5 {
+        1 => INTERNAL_ERROR,
+        3 => SLOW_DOWN,
+        _ => Fate::Passes,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_found_to_be_ours() {
+    survives(
+        moto::limits(),
+        |request, number| {
+            if request.is_write() && number % 2 == 0 { Fate::CutBehind } else { Fate::Passes }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_is_fetched_again() {
+    survives(
+        moto::limits(),
+        |request, number| {
+            if request.method == "GET" && number % 3 == 0 { Fate::CutInside } else { Fate::Passes }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_stalls_is_given_up_and_tried_again() {
+    let limits = Limits { request: Duration::from_secs(5), ..moto::limits() };
+    survives(limits, |request, number| {
+        // Creating is no exception: what became of it is looked up.
+        if number % 23 == 11 && request.method != "POST" { Fate::Stalls } else { Fate::Passes }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_named_within_the_time_limit() {
+    let limits =
+        Limits { connect: Duration::from_secs(1), request: Duration::from_secs(1), retry: Duration::from_secs(2) };
+    for fate in [INTERNAL_ERROR, Fate::Stalls, Fate::CutBehind] {
+        let Some((place, _)) = place(|location| location, move |_, _| fate).await else { return };
+        let reader = palisade_registry::Registry::open(&place.location.clone().with_limits(limits)).unwrap();
+        let start = Instant::now();
+        let error = reader.resolve(&Reference::parse("tiny@champion").unwrap()).await.unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(30), "{fate:?} took {:?}", start.elapsed());
+        assert!(matches!(error, Error::Store { .. }) && error.is_transient(), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains("/a/registry/models/tiny/aliases/champion.json: cannot read it"), "{message}");
+        assert!(message.contains("check its address, then try again"), "{message}");
+        assert!(!format!("{error:?}").contains("test-secret"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_the_credentials_is_told_from_one_that_is_down() {
+    let Some((place, _)) = place(|location| location, |_, _| Fate::Fails("403 Forbidden")).await else { return };
+    let error = place.writer.history(&tiny()).await.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("does not allow these credentials to"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_or_does_not_know_conditions_is_refused_for_writing() {
+    let Some(store) = moto::address() else { return };
+    let bucket = moto::bucket(store, false);
+    // Backblaze B2, for example, answers so.
+    let address =
+        proxy::before(
+            store,
+            |request| {
+                if request.method == "PUT" { Fate::Fails("501 Not Implemented") } else { Fate::Passes }
+            },
+        )
+        .await;
+    let location =
+        moto::location(&address, &bucket).with_limits(Limits { retry: Duration::from_secs(2), ..moto::limits() });
+    let error = Writer::open(&location).await.unwrap_err();
+    assert!(matches!(error, Error::Unconditional { .. }), "{error:?}");
+    let message = error.to_string();
+    assert!(message.contains("is refused for writing: it does not know If-None-Match"), "{message}");
+    assert!(message.contains("file:///path") && message.contains("MinIO"), "{message}");
+}
+
+#[tokio::test]
+async fn a_large_file_is_sent_in_one_request_and_arrives_whole() {
+    let Some((place, count)) = place(|location| location, |_, _| Fate::Passes).await else { return };
+    let model = "0123456789abcdef".repeat(2 << 20);
+    let folder = place.files.path().join("large");
+    release(&folder, "1.0.0", &model);
+    let files = palisade_registry::ReleaseFiles::folder(&folder).unwrap();
+    let by = crate::support::ann();
+    place.writer.publish(&files, palisade_registry::PublishOptions::by(&by)).await.unwrap();
+    let pulled = place.pull("tiny@1.0.0", "pulled").await.unwrap();
+    assert_eq!(std::fs::read(pulled.folder.join("model.onnx")).unwrap(), model.as_bytes());
+    assert!(count.load(Ordering::SeqCst) < 40, "{count:?}");
+}

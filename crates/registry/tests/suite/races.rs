@@ -1,0 +1,105 @@
+//! Sixteen writers at once.
+
+use palisade_registry::{Error, PublishOptions, Version, Writer};
+
+use crate::support::{Place, alias, ann, tiny, v};
+
+const WRITERS: usize = 16;
+
+/// Runs all at once, each on a task of its own.
+async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 'static>(work: impl Fn(usize) -> F) -> Vec<T> {
+    let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(WRITERS));
+    let tasks: Vec<_> = (0..WRITERS)
+        .map(|number| {
+            let (barrier, work) = (std::sync::Arc::clone(&barrier), work(number));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                work.await
+            })
+        })
+        .collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+pub(crate) async fn of_publishers_of_different_files_one_wins(place: &Place) {
+    let results = at_once(|number| {
+        let (writer, release) = (place.writer.clone(), place.release("1.0.0", &format!("weights {number}")));
+        async move { writer.publish(&release, PublishOptions::by(&ann())).await }
+    })
+    .await;
+    let won: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+    assert_eq!(won.len(), 1, "{results:?}");
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert!(matches!(error, Error::Conflict { .. } | Error::AlreadyExists { .. }), "{error}");
+    }
+    let pulled = place.pull("tiny@1.0.0", "pulled").await.unwrap();
+    assert_eq!((pulled.digest, &pulled.manifest), (won[0].digest, &won[0].manifest));
+    assert_eq!(place.log().await, ["published 1.0.0"]);
+}
+
+pub(crate) async fn publishers_of_the_same_files_all_succeed(place: &Place) {
+    let results = at_once(|_| {
+        let (writer, release) = (place.writer.clone(), place.release("1.0.0", "weights"));
+        async move { writer.publish(&release, PublishOptions::by(&ann())).await.map(|published| published.digest) }
+    })
+    .await;
+    let digests: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    let pulled = place.pull("tiny@1.0.0", "pulled").await.unwrap();
+    assert_eq!(digests, [pulled.digest; WRITERS]);
+    assert_eq!(place.log().await, ["published 1.0.0"]);
+    assert_eq!(place.get("models/tiny/versions/1.0.0/draft.json").await, None);
+}
+
+pub(crate) async fn of_promoters_one_wins(place: &Place) {
+    let version = |number: usize| v(&format!("1.{number}.0"));
+    for number in 0..=WRITERS {
+        place.publish(version(number).as_str()).await;
+    }
+    // With an expectation that all share, then with none at the start: nobody's move is lost, for all who lose are told.
+    place.promote("1.16.0", "champion").await.unwrap();
+    let promote = |writer: Writer, to: Version, expect: Option<Version>| async move {
+        writer.promote(&tiny(), &to, &alias("champion"), &ann(), expect.as_ref()).await
+    };
+    let results = at_once(|number| promote(place.writer.clone(), version(number), Some(v("1.16.0")))).await;
+    let won: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+    assert_eq!(won.len(), 1, "{results:?}");
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert!(matches!(error, Error::Moved { .. }), "{error}");
+    }
+    assert_eq!(place.at("champion").await.as_deref(), Some(won[0].pointer.version.as_str()));
+    assert_eq!(place.at("previous").await.as_deref(), Some("1.16.0"));
+
+    let results = at_once(|number| promote(place.writer.clone(), version(number), None)).await;
+    let moves = results.iter().flatten().filter(|promoted| !promoted.already).count() + 2;
+    let last = place.writer.history(&tiny()).await.unwrap().events.pop().unwrap();
+    assert_eq!(last.details["sequence"], moves, "as many moves as successes");
+    assert_eq!(place.log().await.iter().filter(|line| line.ends_with("champion")).count(), moves);
+    assert_eq!(place.at("champion").await, last.version.map(|version| version.to_string()));
+}
+
+/// A server runs these on its own tasks.
+#[tokio::test]
+async fn every_operation_can_be_on_any_thread() {
+    fn check<T: Send>(_: T) {}
+
+    let place = crate::support::memory().await.unwrap();
+    let (writer, by) = (&place.writer, ann());
+    let reference = palisade_registry::Reference::version(&tiny(), &v("1.0.0"));
+    let folder = place.files.path();
+    check(Writer::open(&place.location));
+    check(writer.list());
+    check(writer.show(&reference));
+    check(writer.resolve_if_changed(&reference, None));
+    check(writer.history(&tiny()));
+    check(writer.diff(&reference, &reference));
+    check(writer.verify(&reference, crate::support::anybody));
+    check(writer.pull(&reference, folder, palisade_registry::PullOptions::trusting(crate::support::anybody)));
+    check(writer.retire(&tiny(), &v("1.0.0"), &by));
+    check(writer.rollback(&tiny(), &alias("champion"), &by));
+    check(writer.append(&tiny(), "gate", None, &by, serde_json::Map::new()));
+    check(writer.gc(&by, palisade_registry::GcOptions::default()));
+}
