@@ -198,20 +198,23 @@ impl Store {
     /// All objects below a folder.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let path = self.path(folder)?;
-        let mut found = Vec::new();
-        let mut stream = self.documents.list(Some(&path));
-        while let Some(meta) = stream.try_next().await.map_err(|error| self.failed(folder, "list it", error))? {
-            if let Some(name) = self.name(&meta.location) {
-                found.push(Listed { name, bytes: meta.size, modified: meta.last_modified.into() });
-            }
-        }
+        let listed = repeated(|| self.documents.list(Some(&path)).try_collect::<Vec<_>>()).await;
+        let listed = listed.map_err(|error| self.failed(folder, "list it", error))?;
+        let mut found: Vec<Listed> = listed
+            .into_iter()
+            .filter_map(|meta| {
+                let name = self.name(&meta.location)?;
+                Some(Listed { name, bytes: meta.size, modified: meta.last_modified.into() })
+            })
+            .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
     /// Names of the folders right below a folder, sorted.
     pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>> {
-        let listed = self.documents.list_with_delimiter(Some(&self.path(folder)?)).await;
+        let path = self.path(folder)?;
+        let listed = repeated(|| self.documents.list_with_delimiter(Some(&path))).await;
         let listed = listed.map_err(|error| self.failed(folder, "list it", error))?;
         let mut names: Vec<String> =
             listed.common_prefixes.iter().filter_map(|path| Some(path.filename()?.to_owned())).collect();
@@ -254,6 +257,19 @@ impl Store {
             source => Error::Store { object, doing, source },
         }
     }
+}
+
+/// Repeats what reads while its answer is cut, which `object_store` does not do for all answers.
+async fn repeated<T, F: Future<Output = object_store::Result<T>>>(
+    mut read: impl FnMut() -> F,
+) -> object_store::Result<T> {
+    for _ in 0..write::ATTEMPTS {
+        match read().await {
+            Err(error) if is_cut(&error) => tokio::time::sleep(write::PAUSE).await,
+            done => return done,
+        }
+    }
+    read().await
 }
 
 /// Whether an answer ended early. The error's own types are private.

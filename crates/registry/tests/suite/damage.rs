@@ -42,12 +42,14 @@ pub(crate) async fn two_versions_are_shown_side_by_side(place: &Place) {
 
 /// A pull fails with `expect`, names the object, and leaves no folder; a promotion fails where `stops_promotion`.
 async fn check(place: &Place, object: &str, expect: &str, stops_promotion: bool) {
-    let error = place.pull("tiny@1.0.0", "pulled").await.unwrap_err();
+    // What one attempt has fetched the next one uses, so each object has a folder of its own.
+    let folder = if object == "tokenizer.json" { "pulled" } else { "damaged" };
+    let error = place.pull("tiny@1.0.0", folder).await.unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     let message = error.to_string();
     assert!(message.contains(&format!("{VERSION}/{object}")) && message.contains(expect), "{message}");
     assert!(message.contains("restore it from a copy"), "{message}");
-    assert!(!place.files.path().join("pulled").exists());
+    assert!(!place.files.path().join(folder).exists());
     assert_eq!(place.promote("1.0.0", "challenger").await.is_err(), stops_promotion, "{expect}");
 }
 

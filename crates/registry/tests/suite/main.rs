@@ -11,7 +11,6 @@ mod faults;
 mod moto;
 mod proxy;
 mod races;
-mod s3s;
 mod sweeping;
 
 suite!(memory, crate::support::memory);

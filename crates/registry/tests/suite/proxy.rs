@@ -25,8 +25,6 @@ pub(crate) enum Fate {
     Fails(&'static str),
     /// Never answered, not passed on.
     Stalls,
-    /// Passed on with one bit of its last byte flipped.
-    Flips,
     /// Passed on; the connection is cut before any answer.
     CutBehind,
     /// Passed on; the connection is cut in the middle of the answer's body.
@@ -60,7 +58,7 @@ pub(crate) async fn before(store: &str, decide: impl FnMut(&Request<'_>) -> Fate
 
 /// One request a connection.
 async fn serve(mut client: TcpStream, store: &str, decide: &Decide) -> std::io::Result<()> {
-    let mut request = read_request(&mut client).await?;
+    let request = read_request(&mut client).await?;
     let head = String::from_utf8_lossy(&request).into_owned();
     let fate = decide.lock().unwrap()(&Request { method: head.split_whitespace().next().unwrap_or_default() });
     match fate {
@@ -75,11 +73,6 @@ async fn serve(mut client: TcpStream, store: &str, decide: &Decide) -> std::io::
         Fate::KillsBefore(process) => {
             kill(process);
             return Ok(());
-        }
-        Fate::Flips => {
-            if let Some(last) = request.last_mut() {
-                *last ^= 1;
-            }
         }
         Fate::Passes | Fate::CutBehind | Fate::CutInside | Fate::KillsBehind(_) => (),
     }
