@@ -207,7 +207,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
 
 /// Whether a file or folder is there, and nobody but this user and root can change it.
 #[cfg(unix)]
-fn is_trusted(metadata: std::io::Result<std::fs::Metadata>) -> bool {
+pub(crate) fn is_trusted(metadata: std::io::Result<std::fs::Metadata>) -> bool {
     has_mode(metadata, 0o022)
 }
 
@@ -226,7 +226,7 @@ fn has_mode(metadata: std::io::Result<std::fs::Metadata>, forbidden: u32) -> boo
 }
 
 #[cfg(not(unix))]
-fn is_trusted(metadata: std::io::Result<std::fs::Metadata>) -> bool {
+pub(crate) fn is_trusted(metadata: std::io::Result<std::fs::Metadata>) -> bool {
     metadata.is_ok()
 }
 
@@ -281,7 +281,7 @@ fn is_stem(stem: &str) -> bool {
     stem.split_once('-').is_some_and(|(artefact, engine)| is_hex(artefact, 64) && is_hex(engine, 16))
 }
 
-fn create_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use palisade_host::commands::{ExitStatus, bake, classify, eval, feedback, inspect, key, model, policy, say, serve};
+use palisade_host::commands::{
+    ExitStatus, bake, chain, classify, eval, feedback, inspect, key, model, policy, say, serve,
+};
 
 /// Content moderation that runs where you are: the classifier is a WebAssembly component, and its scores are the same
 /// to the bit wherever it runs.
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse().command) {
         Ok(status) => status.into(),
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say(&format!("error: {}", chain(error.as_ref())));
             ExitStatus::Failed.into()
         }
     }

@@ -134,9 +134,12 @@ fn a_server_follows_its_alias_and_loses_no_request() {
     let place = Place::new();
     place.publish("0.3.1", &["--promote", "champion"]);
     place.publish("0.3.2", &["--why", "trained on newer comments"]);
-    let server = place.serve(&["--queue-max", "256", "--queue-ms-max", "20000"]);
+    let server = place.serve(&[]);
     assert_eq!(serving(&server), "0.3.1");
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // A batch that is under way for longer than a swap takes, of which each text is another turn.
+    let text = "They did what they could, and nobody thanked them for it. ".repeat(20);
+    let batch = serde_json::json!({ "texts": vec![text; 32] }).to_string();
+    let (stop, answered, batches) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -147,6 +150,14 @@ fn a_server_follows_its_alias_and_loses_no_request() {
                 }
             });
         }
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let answer = server.post("/v1/moderate", &batch);
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                assert_eq!(answer.json()["results"].as_array().unwrap().len(), 32);
+                batches.fetch_add(1, Ordering::Relaxed);
+            }
+        });
         let moves = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             place.promote("0.3.2");
             let first = until_serves(&server, "0.3.2");
@@ -161,10 +172,11 @@ fn a_server_follows_its_alias_and_loses_no_request() {
         stop.store(true, Ordering::Relaxed);
         moves.unwrap();
     });
-    println!("{} requests answered, none lost", answered.load(Ordering::Relaxed));
+    println!("{answered:?} requests and {batches:?} batches answered, none lost");
     assert_eq!(metric(&server, "palisade_releases_taken_total"), 3.0);
     let (status, log) = server.stop();
     assert_eq!(status, Some(0));
+    assert!(!log.contains("panicked"), "{log}");
     assert_eq!(log.lines().filter(|line| line.contains("the release serves now")).count(), 3, "{log}");
     for version in ["0.3.1", "0.3.2"] {
         assert!(log.contains(&format!(r#""release":"{MODEL}@{version}","#)), "every request's line names the release");
@@ -232,7 +244,34 @@ fn a_trust_policy_decides_what_serves() {
     place.promote("0.3.2"); // by one without the policy
     until("the release is refused", || metric(&server, "palisade_releases_refused_total") == 1.0);
     assert_eq!(serving(&server), "0.3.1");
+
+    // Signed later: by who knows what was published, or finds it signed by somebody who may.
+    let version = format!("{MODEL}@0.3.2");
+    let sign = ["model", "sign", &version, "--sign-key", key];
+    let refused = place.fails(&sign);
+    assert!(refused.contains("--digest") && refused.contains("--trust"), "{refused}");
+    let refused = |arguments: &[&str]| place.fails(&[&sign[..], arguments].concat());
+    assert!(refused(&["--trust", policy]).contains("not signed"));
+    assert!(refused(&["--digest", &"0".repeat(64)]).contains("the manifest's SHA-256 is"));
+    let shown: Value = serde_json::from_str(&place.run(&["model", "show", &version, "--json"])).unwrap();
+    place.run(&[&sign[..], &["--digest", shown["digest"].as_str().unwrap()]].concat());
+    place.run(&[&sign[..], &["--trust", policy]].concat());
+    place.promote("0.3.1");
+    place.promote("0.3.2");
+    until_serves(&server, "0.3.2");
     server.stop();
+
+    // Nobody promotes what a policy refuses, by any way.
+    let release = place.release("0.3.3");
+    let publish = ["model", "publish", release.to_str().unwrap(), "--promote", "champion", "--trust", policy];
+    assert!(place.fails(&publish).contains("nothing was published: the trust policy wants signatures"));
+    let other = place.path("other.pem");
+    place.run(&["model", "keygen", other.to_str().unwrap()]);
+    let refused = place.fails(&[&publish[..], &["--sign-key", other.to_str().unwrap()]].concat());
+    assert!(
+        refused.contains("it was published, and not promoted") && refused.contains("not in the trust policy"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -269,6 +308,22 @@ fn a_fresh_registry_gets_the_initial_release_and_a_lost_one_does_not_stop_a_star
     assert_eq!(serving(&server), "0.3.1");
     let (_, log) = server.stop();
     assert!(log.contains("the release that served last serves again"), "{log}");
+}
+
+#[test]
+fn a_retired_release_never_serves_again() {
+    let place = Place::new();
+    place.publish("0.3.1", &[]);
+    let (registry, releases) = (place.registry(), place.path("releases"));
+    let version = format!("{MODEL}@0.3.1");
+    let arguments = ["--model", &version, "--registry", &registry, "--releases", releases.to_str().unwrap()];
+    let arguments = [&arguments[..], &["--feedback", "off"]].concat();
+    let server = Server::start(&arguments);
+    assert_eq!(serving(&server), "0.3.1");
+    server.stop();
+    place.run(&["model", "retire", &version, "--why", "it likes spam"]);
+    let refused = place.fails(&[&["serve", "--listen", "127.0.0.1:0"], &arguments[..]].concat());
+    assert!(refused.contains("was retired by ann (it likes spam)"), "{refused}");
 }
 
 /// The first block of commands in docs/releases.md, as a reader would type it.

@@ -139,9 +139,12 @@ fn people_chat_and_a_moderator_decides() {
     assert_eq!(profanity["block"], 0.6);
     let (mut bo, joined) = Client::join(&server, "general", 2, "member");
     assert_eq!(joined["people"].as_array().unwrap().len(), 2);
-    let (mut mo, _) = Client::join(&server, "general", 3, "moderator");
+    let (mut mo, as_moderator) = Client::join(&server, "general", 3, "moderator");
     assert_eq!(ana.hear()["people"].as_array().unwrap().len(), 2);
-    assert_eq!(ana.hear()["people"][2], json!({"client": id(3), "name": "P3", "role": "moderator"}));
+    assert_eq!(ana.hear()["people"][2], as_moderator["you"]);
+    // What a client knows itself by is told to nobody, or anybody could come as it.
+    let public = as_moderator["you"]["client"].as_str().unwrap();
+    assert_eq!((public.len(), &as_moderator["you"]["name"]), (32, &json!("P3")));
     bo.hear();
 
     ana.say(1, KIND);
@@ -197,10 +200,10 @@ fn people_chat_and_a_moderator_decides() {
     for part in ["\"room\":\"general\"", "\"verdict\":\"block\"", "\"state\":\"held\"", "\"text_bytes\":17"] {
         assert!(log.contains(part), "{part} is not in {log}");
     }
-    feedback_is_kept(feedback);
+    feedback_is_kept(feedback, public);
 }
 
-fn feedback_is_kept(file: &str) {
+fn feedback_is_kept(file: &str, by: &str) {
     let export = Command::new(env!("CARGO_BIN_EXE_palisade")).args(["feedback", "export", "--feedback", file]).output();
     let export = String::from_utf8(export.unwrap().stdout).unwrap();
     let kept: Vec<Value> = export.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -211,7 +214,7 @@ fn feedback_is_kept(file: &str) {
     assert_eq!(kept.len(), 3, "{export}");
     let (approved, removed, unfired) = (of(RUDE, 0.0), of(RUDE, 1.0), of(KIND, 1.0));
     assert_eq!(approved["community_id"], "room:general");
-    assert_eq!((&approved["client_token"], &approved["session_id"]), (&json!(id(2)), &json!(id(3))));
+    assert_eq!((&approved["client_token"], &approved["session_id"]), (&json!(id(2)), &json!(by)));
     assert!(removed["scores"].as_array().unwrap().iter().any(|score| score["label"] == "INSULT"), "{removed}");
     assert_eq!(unfired["scores"].as_array().unwrap().len(), 1);
     assert_eq!(unfired["scores"][0]["label"], "TOXICITY");
@@ -385,9 +388,12 @@ fn keys_are_asked_for_and_counted() {
         .args(["key", "new", "forum", "--requests-per-minute", "3"])
         .output()
         .unwrap();
-    std::fs::write(&keys, made.stdout).unwrap();
-    let told = String::from_utf8(made.stderr).unwrap();
-    let key = told.split_whitespace().find(|word| word.starts_with("palisade-")).unwrap();
+    let guards = ["key", "new", "guards", "--moderates"];
+    let guards = Command::new(env!("CARGO_BIN_EXE_palisade")).args(guards).output().unwrap();
+    std::fs::write(&keys, [made.stdout, guards.stdout].concat()).unwrap();
+    let (told, guards) = (String::from_utf8(made.stderr).unwrap(), String::from_utf8(guards.stderr).unwrap());
+    let of = |told: &str| told.split_whitespace().find(|word| word.starts_with("palisade-")).unwrap().to_owned();
+    let (key, guards) = (&*of(&told), &*of(&guards));
     let server = start(&["--keys", keys.to_str().unwrap()]);
     for wrong in [None, Some(""), Some("guess")] {
         for role in ["member", "moderator"] {
@@ -397,8 +403,20 @@ fn keys_are_asked_for_and_counted() {
             assert_eq!(client.closed(), 1008);
         }
     }
+    // Not everybody who may write may moderate.
+    let mut ana = Client::open(&server, "general");
+    ana.send(&join(1, "moderator", Some(guards)));
+    assert_eq!(ana.hear()["you"]["role"], "moderator");
     let mut ana = Client::open(&server, "general");
     ana.send(&join(1, "moderator", Some(key)));
+    let refused = ana.hear();
+    assert_eq!(refused["code"], "unauthorised");
+    assert!(refused["detail"].as_str().unwrap().contains("moderates = true"), "{refused}");
+    assert_eq!(ana.closed(), 1008);
+    server.stop();
+    let server = start(&["--keys", keys.to_str().unwrap()]); // with the count at its start
+    let mut ana = Client::open(&server, "general");
+    ana.send(&join(1, "member", Some(key)));
     assert_eq!(ana.hear()["type"], "joined");
     ana.say(1, "hello");
     ana.say(1, "hello"); // is not counted

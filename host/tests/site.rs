@@ -165,7 +165,7 @@ fn there_is_no_way_out_of_the_folder_and_none_past_the_api() {
     ] {
         let answer = server.get(path);
         assert_eq!(answer.status, 404, "{path}: {}", answer.text());
-        assert!(!answer.text().contains("outside\n"));
+        assert!(!answer.text().contains("outside"), "{path}: {}", answer.text());
     }
     assert_eq!(server.get("/healthz").text(), "ok\n");
     assert_eq!(server.get("/v1/moderate").status, 405);

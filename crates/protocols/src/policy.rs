@@ -123,6 +123,18 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The thresholds reached, one a label, in the order of the release's labels.
     pub fired: Vec<Fired>,
+    /// What else the policy does not simply allow.
+    pub reasons: Vec<Reason>,
+}
+
+/// What beside scores a policy judges by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The release was not trained for the text's language.
+    UnsupportedLanguage,
+    /// Only the beginning of the text was read.
+    Truncated,
 }
 
 impl Default for Policies {
@@ -187,14 +199,14 @@ impl Policy {
                 fired.push(Fired { label: label.name.clone(), score, threshold, verdict });
             }
         }
-        let mut verdict = fired.iter().map(|fired| fired.verdict).max().unwrap_or(Verdict::Allow);
-        if !speaks {
-            verdict = verdict.max(self.unsupported_language);
-        }
-        if text.truncated {
-            verdict = verdict.max(self.truncated);
-        }
-        Judgement { verdict, fired }
+        let others = [
+            (Reason::UnsupportedLanguage, !speaks, self.unsupported_language),
+            (Reason::Truncated, text.truncated, self.truncated),
+        ];
+        let others = others.into_iter().filter(|(_, applies, verdict)| *applies && *verdict > Verdict::Allow);
+        let (reasons, verdicts): (Vec<_>, Vec<_>) = others.map(|(reason, _, verdict)| (reason, verdict)).unzip();
+        let verdict = fired.iter().map(|fired| fired.verdict).chain(verdicts).max().unwrap_or(Verdict::Allow);
+        Judgement { verdict, fired, reasons }
     }
 
     /// The thresholds that count for a label in a community. The release's own for blocking counts where the policy's for review is lower.

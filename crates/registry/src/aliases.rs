@@ -49,14 +49,25 @@ impl Writer {
         {
             return Ok(Promoted { pointer: pointer.clone(), already: true });
         }
-        self.swing(model, alias, current, &whole, Move::Promoted, by).await
+        let promoted = self.swing(model, alias, current, &whole, Move::Promoted, by).await?;
+        self.settle(model, promoted).await
     }
 
-    /// Points an alias back at the version before. A second rollback goes forth again, as `cd -` does.
-    pub async fn rollback(&self, model: &ModelName, alias: &AliasName, by: &By) -> Result<Promoted> {
+    /// Points an alias back at the version before, which must still be the one that it was. A second rollback goes forth again, as
+    /// `cd -` does. `expect` is as for [`Self::promote`].
+    pub async fn rollback(
+        &self,
+        model: &ModelName,
+        alias: &AliasName,
+        by: &By,
+        expect: Option<&Version>,
+    ) -> Result<Promoted> {
         let Some((pointer, etag)) = self.settled(model, alias).await? else {
             return Err(self.no_alias(model, alias));
         };
+        if expect.is_some_and(|expect| *expect != pointer.version) {
+            return Err(moved(model, alias, expect, Some(&pointer.version)));
+        }
         let Some(previous) = &pointer.previous else {
             return Err(Error::NotFound {
                 what: format!("{model}@{alias} has pointed at {} alone: there is nothing before", pointer.version),
@@ -64,7 +75,18 @@ impl Writer {
             });
         };
         let whole = self.promotable(model, &previous.version).await?;
-        self.swing(model, alias, Some((pointer, etag)), &whole, Move::RolledBack, by).await
+        if whole.digest != previous.digest {
+            return Err(Error::Corrupt {
+                object: self.store.address(&layout::file(model, &previous.version, MANIFEST)),
+                problem: format!(
+                    "its SHA-256 is {}, and was {} when {alias} pointed there",
+                    whole.digest, previous.digest
+                ),
+                remedy: "somebody changed a published version: restore it, or promote another".to_owned(),
+            });
+        }
+        let promoted = self.swing(model, alias, Some((pointer, etag)), &whole, Move::RolledBack, by).await?;
+        self.settle(model, promoted).await
     }
 
     /// Where an alias points, after completing what its last mover may have left undone.
@@ -142,9 +164,26 @@ impl Writer {
             return Err(moved(model, alias, was.as_ref(), now.as_ref()));
         }
         self.complete_move(model, &pointer).await?;
-        // Whoever retired it in between did not see our pointer, but we see that it was retired.
-        self.check_not_retired(model, &pointer.version).await?;
         Ok(Promoted { pointer, already: false })
+    }
+
+    /// Takes a move back whose version was retired in between: whoever did so did not see our pointer, but we see that it is retired.
+    async fn settle(&self, model: &ModelName, promoted: Promoted) -> Result<Promoted> {
+        let version = &promoted.pointer.version;
+        let retired = match self.check_not_retired(model, version).await {
+            Ok(()) => return Ok(promoted),
+            Err(retired @ Error::Retired { .. }) => retired,
+            Err(other) => return Err(other),
+        };
+        if let Some(previous) = &promoted.pointer.previous
+            && let Some((pointer, etag)) = self.pointer(model, &promoted.pointer.alias).await?
+            && pointer.id == promoted.pointer.id
+            && let Ok(whole) = self.promotable(model, &previous.version).await
+        {
+            let by = By { who: pointer.who.clone(), why: format!("{version} was retired meanwhile") };
+            self.swing(model, &pointer.alias.clone(), Some((pointer, etag)), &whole, Move::RolledBack, &by).await?;
+        }
+        Err(retired)
     }
 
     /// Whether it could be written: nobody else did first.

@@ -167,9 +167,9 @@ impl Time {
         if next.0 - now.0 < chrono::Duration::minutes(1) { now.max(next) } else { now }
     }
 
-    /// Time since then, by this machine's clock; none where the moment is to come.
-    pub fn elapsed(self) -> std::time::Duration {
-        (Utc::now() - self.0).to_std().unwrap_or_default()
+    /// Time since then until another moment of the same clock; none where that is before.
+    pub(crate) fn until(self, then: Self) -> std::time::Duration {
+        (then.0 - self.0).to_std().unwrap_or_default()
     }
 
     /// For the name of an object: in the order of time, without colons.

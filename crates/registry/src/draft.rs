@@ -13,14 +13,15 @@ use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::{File, Manifest};
 use crate::publish::{Sign, blocking};
-use crate::registry::Standing;
+use crate::registry::{Standing, Whole};
+use crate::sign::signature;
 use crate::store::{Created, Etag, Listed};
 use crate::writer::Writer;
 
 /// Files on their way at once, and the memory that they may take together (one file may be longer).
 const FILES_AT_ONCE: usize = 4;
 const MEMORY_MIB_MAX: u32 = 256;
-/// How often a signature is tried to be replaced while others do the same.
+/// How often the draft is asked for while others take it and give it back.
 const ATTEMPTS: u32 = 5;
 
 /// A version that is being published.
@@ -124,26 +125,27 @@ impl Writer {
         Error::Conflict { object: self.store.address(name), found: "a file with other content".to_owned() }
     }
 
-    /// Writes the signature. One that is there is replaced: it is of the same bytes, for the draft decides them, and the version does
-    /// not exist yet.
-    pub(crate) async fn sign_draft(&self, draft: &Draft, sign: Sign<'_>) -> Result<()> {
-        let content = Content::from(signature(&draft.manifest, draft.digest, sign)?);
-        let name = draft.file(SIGNATURE);
-        for _ in 0..ATTEMPTS {
-            if let Created::Ours(_) = self.store.create(&name, &content).await? {
-                return Ok(());
-            }
-            if let Some(other) = self.store.read(&name).await?
-                && self.store.replace(&name, &content, &other.etag).await?.is_some()
-            {
-                return Ok(());
-            }
+    /// Checks that the draft is still ours; gives the version where another publisher of the same draft is done already.
+    pub(crate) async fn check_claim(&self, draft: &Draft) -> Result<Option<Whole>> {
+        if self.store.read(&draft.file(DRAFT)).await?.is_some_and(|found| found.bytes == draft.bytes) {
+            return Ok(None);
         }
-        Err(Error::Busy { object: self.store.address(&name), reason: "others keep signing this version".to_owned() })
+        match self.place(&draft.manifest.name, &draft.manifest.version).await? {
+            Standing::Manifest(whole) if whole.digest == draft.digest => Ok(Some(*whole)),
+            _ => Err(self.sweeping(&draft.manifest, "somebody")),
+        }
     }
 
-    /// Makes the version exist.
-    pub(crate) async fn appear(&self, draft: &Draft) -> Result<()> {
+    /// Writes the signature, and gives it. One that is there is replaced: it is of the same bytes, for the draft decides them, and the
+    /// version does not exist yet.
+    pub(crate) async fn sign_draft(&self, draft: &Draft, sign: Sign<'_>) -> Result<Content> {
+        let content = Content::from(signature(&draft.manifest, draft.digest, sign)?);
+        self.write_signature(&draft.file(SIGNATURE), &content).await?;
+        Ok(content)
+    }
+
+    /// Makes the version exist; gives the one that another publisher of the same files has made instead.
+    pub(crate) async fn appear(&self, draft: &Draft, signature: Option<&Content>) -> Result<Option<Whole>> {
         let name = draft.file(MANIFEST);
         let content = Content::from(draft.bytes.to_vec());
         let is_ours = match &draft.tombstone {
@@ -151,15 +153,17 @@ impl Writer {
             None => matches!(self.store.create(&name, &content).await?, Created::Ours(_)),
         };
         if is_ours {
-            return Ok(());
+            if let Some(signature) = signature {
+                // A publisher that was swept up, and did not know it yet, may have signed behind us: its manifest was another.
+                self.write_signature(&draft.file(SIGNATURE), signature).await?;
+            }
+            return Ok(None);
         }
         match self.place(&draft.manifest.name, &draft.manifest.version).await? {
-            // Another publisher of the same draft was faster.
-            Standing::Manifest(whole) if whole.digest == draft.digest => Ok(()),
-            Standing::Manifest(whole) => Err(Error::AlreadyExists {
-                object: self.store.address(&name),
-                differs: difference(&whole.manifest, &draft.manifest).unwrap_or_else(|| "when it was begun".to_owned()),
-            }),
+            Standing::Manifest(whole) => match difference(&whole.manifest, &draft.manifest) {
+                None => Ok(Some(*whole)),
+                Some(differs) => Err(Error::AlreadyExists { object: self.store.address(&name), differs }),
+            },
             Standing::Tombstone(tombstone, _) => Err(self.sweeping(&draft.manifest, &tombstone.swept.who)),
             Standing::Nothing => Err(self.in_the_way(&name)),
         }
@@ -168,7 +172,7 @@ impl Writer {
     pub(crate) fn sweeping(&self, manifest: &Manifest, who: &str) -> Error {
         Error::Busy {
             object: self.store.address(&layout::version(&manifest.name, &manifest.version)),
-            reason: format!("{who} is sweeping up what an interrupted publisher left here (`palisade model gc`)"),
+            reason: format!("{who} has swept it up, as an interrupted publisher's leftovers (`palisade model gc`)"),
         }
     }
 }
@@ -191,11 +195,8 @@ pub(crate) fn difference(theirs: &Manifest, ours: &Manifest) -> Option<String> {
     if !files.is_empty() {
         return Some(files.join(", "));
     }
-    (theirs.lineage != ours.lineage).then(|| "the lineage".to_owned())
-}
-
-pub(crate) fn signature(manifest: &Manifest, digest: Digest, sign: Sign<'_>) -> Result<Vec<u8>> {
-    let signature = sign(&manifest.digests(digest));
-    signature
-        .map_err(|reason| Error::Invalid(format!("{}@{} cannot be signed: {reason}", manifest.name, manifest.version)))
+    (theirs.lineage != ours.lineage).then(|| {
+        "the same files, with another --parent, --data or --code-revision: publish with those of the first time, or"
+            .to_owned()
+    })
 }

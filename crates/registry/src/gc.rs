@@ -5,7 +5,7 @@
 //! is deleted it says `done`, and a publisher may replace it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::digest::Time;
 use crate::documents::{DRAFT, MANIFEST, MANIFEST_SCHEMA, is_reserved, to_bytes};
@@ -26,8 +26,8 @@ const SWEEP_MAX: Duration = Duration::from_mins(5);
 pub struct GcOptions {
     /// Leftovers whose newest object is older, by the store's clock; 24 hours unless said otherwise.
     pub older_than: Duration,
-    /// How long another sweeper is waited for before it counts as dead; 10 minutes unless said otherwise. Shorter is for when no other
-    /// can be at it.
+    /// How long another sweeper is waited for, by the store's clock, before it counts as dead; 10 minutes unless said otherwise.
+    /// Shorter is for when no other can be at it.
     pub take_over: Duration,
     /// Only tells what it would do.
     pub dry_run: bool,
@@ -83,25 +83,30 @@ impl Writer {
     /// never finished, objects beside versions that were, probes. Can be repeated after any failure.
     pub async fn gc(&self, by: &By, options: GcOptions) -> Result<Collected> {
         let mut collected = Collected::default();
+        let now = self.now().await?;
         for name in self.store.folders(layout::MODELS).await? {
             let Ok(model) = ModelName::parse(&name) else { continue };
+            let (pointers, problems) = self.pointers(&model).await?;
+            collected.problems.extend(problems);
             if !options.dry_run {
-                let (pointers, problems) = self.pointers(&model).await?;
-                collected.problems.extend(problems);
                 for pointer in pointers.iter().filter(|pointer| !pointer.is_follower()) {
                     self.complete_move(&model, pointer).await?;
                 }
             }
+            let events = self.store.list(&layout::events(&model)).await?;
             for version in self.store.folders(&layout::versions(&model)).await? {
                 let Ok(version) = Version::parse(&version) else { continue };
-                match self.collect_version(&model, &version, by, options).await {
+                let event = format!("-published-{version}.json");
+                let was_published = events.iter().any(|object| object.name.ends_with(&event))
+                    || pointers.iter().any(|pointer| pointer.version == version);
+                match self.collect_version(&model, &version, by, options, (now, was_published)).await {
                     Ok(leftover) => collected.leftovers.extend(leftover),
                     Err(error) => collected.problems.push(Problem::of(error)?),
                 }
             }
         }
         for probe in self.store.list(layout::PROBES).await? {
-            if probe.modified.elapsed() >= options.older_than {
+            if probe.modified.until(now) >= options.older_than {
                 collected.strays += 1;
                 if !options.dry_run {
                     self.store.delete(&probe.name).await?;
@@ -120,9 +125,14 @@ impl Writer {
         version: &Version,
         by: &By,
         options: GcOptions,
+        (now, was_published): (Time, bool),
     ) -> Result<Option<Leftover>> {
         let standing = self.place(model, version).await?;
+        if was_published && matches!(standing, Standing::Nothing) {
+            return Err(self.lost(model, version, None));
+        }
         let mut objects = self.store.list(&layout::version(model, version)).await?;
+        let placed = objects.iter().find(|object| file_name(object) == MANIFEST).map(|object| object.modified);
         if let Standing::Manifest(whole) = &standing {
             if !options.dry_run {
                 self.complete_version(model, version, &whole.manifest).await?;
@@ -132,7 +142,7 @@ impl Writer {
             objects.retain(|object| file_name(object) != MANIFEST);
         }
         let Some(newest) = objects.iter().map(|object| object.modified).max() else { return Ok(None) };
-        let outcome = if newest.elapsed() < options.older_than {
+        let outcome = if newest.until(now) < options.older_than {
             Outcome::TooYoung
         } else if options.dry_run {
             Outcome::WouldRemove
@@ -142,7 +152,8 @@ impl Writer {
             }
             Outcome::Removed
         } else {
-            self.sweep(model, version, standing, by, options.take_over).await?
+            let is_abandoned = placed.is_some_and(|placed| placed.until(now) >= options.take_over);
+            self.sweep(model, version, standing, by, is_abandoned).await?
         };
         Ok(Some(Leftover {
             version: Reference::version(model, version).to_string(),
@@ -151,6 +162,20 @@ impl Writer {
             newest,
             outcome,
         }))
+    }
+
+    /// The store's clock, which all sweepers share: when it says that a probe was written.
+    async fn now(&self) -> Result<Time> {
+        let name = format!("{}/{}", layout::PROBES, random_id()?);
+        self.store.create(&name, &b"what time is it?\n".to_vec().into()).await?;
+        let probes = self.store.list(layout::PROBES).await?;
+        self.store.delete(&name).await?;
+        let probe = probes.into_iter().find(|object| object.name == name);
+        probe.map(|probe| probe.modified).ok_or_else(|| Error::Corrupt {
+            object: self.store.address(&name),
+            problem: "it was just written, and the store does not list it".to_owned(),
+            remedy: "sweep later, or take a store that lists what it holds".to_owned(),
+        })
     }
 
     /// Writes the events of a version that a crash may have kept from being written.
@@ -168,19 +193,18 @@ impl Writer {
         version: &Version,
         standing: Standing,
         by: &By,
-        take_over: Duration,
+        is_abandoned: bool,
     ) -> Result<Outcome> {
         let name = layout::file(model, version, MANIFEST);
-        let began = Time::now();
-        let sweeping = tombstone(SweepState::Sweeping, by, began)?;
+        // One of these goes on while the machine sleeps, the other whatever is done to the clock.
+        let (began, began_at) = (Instant::now(), Time::now());
+        let sweeping = tombstone(SweepState::Sweeping, by, began_at)?;
         let taken = match standing {
             Standing::Nothing => match self.store.create(&name, &sweeping.into()).await? {
                 Created::Ours(etag) => Some(etag),
                 Created::Other => None,
             },
-            Standing::Tombstone(tombstone, etag)
-                if tombstone.swept.state == SweepState::Done || tombstone.swept.when.elapsed() >= take_over =>
-            {
+            Standing::Tombstone(tombstone, etag) if tombstone.swept.state == SweepState::Done || is_abandoned => {
                 self.store.replace(&name, &sweeping.into(), &etag).await?
             }
             Standing::Tombstone(..) | Standing::Manifest(_) => None,
@@ -191,7 +215,7 @@ impl Writer {
             if file_name(&object) == MANIFEST {
                 continue;
             }
-            if began.elapsed() > SWEEP_MAX {
+            if began.elapsed().max(began_at.until(Time::now())) > SWEEP_MAX {
                 let reason = format!("sweeping has taken longer than {} minutes", SWEEP_MAX.as_secs() / 60);
                 return Err(Error::Busy { object: self.store.address(&layout::version(model, version)), reason });
             }

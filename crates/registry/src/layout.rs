@@ -4,7 +4,7 @@
 //! models/<model>/versions/<version>/manifest.json    written last: only then the version exists
 //! models/<model>/versions/<version>/<file>           the files that it names, written once
 //! models/<model>/versions/<version>/draft.json       the manifest while it is being published: whose turn it is
-//! models/<model>/versions/<version>/signature        over all files and manifest.json; optional, written before manifest.json
+//! models/<model>/versions/<version>/signature        over all files and manifest.json; optional, can be replaced
 //! models/<model>/versions/<version>/retired.json     where the version must not be promoted any more
 //! models/<model>/aliases/<alias>.json                a pointer, which moves by compare-and-swap
 //! models/<model>/events/<time>-<kind>-<id>.json      the log, one object an event

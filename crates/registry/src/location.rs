@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct Limits {
     /// For a connection to be made.
     pub connect: Duration,
-    /// For one small request. An upload has a second more for each 128 KiB; a download may pause twice so long.
+    /// For one small request, and for each pause of a download. An upload has a second more for each 128 KiB.
     pub request: Duration,
     /// For all retries of one request.
     pub retry: Duration,

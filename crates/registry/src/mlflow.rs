@@ -259,6 +259,7 @@ impl Server {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
+        crate::tls::provide();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE_TIMEOUT)

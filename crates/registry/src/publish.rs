@@ -2,12 +2,13 @@
 
 use crate::digest::{Digest, Time};
 use crate::documents::{DRAFT, MANIFEST, MANIFEST_SCHEMA, SIGNATURE};
-use crate::draft::{difference, signature};
+use crate::draft::difference;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::manifest::{Lineage, Manifest, SweepState};
 use crate::registry::{Standing, Whole};
 use crate::release::{Read, ReleaseFiles};
+use crate::sign::signature;
 use crate::store::Created;
 use crate::writer::{By, Writer};
 
@@ -100,19 +101,26 @@ impl Writer {
             Standing::Tombstone(tombstone, _) => return Err(self.sweeping(&ours, &tombstone.swept.who)),
             Standing::Manifest(whole) => return self.published_already(*whole, &ours, sign).await,
         };
-        let draft = self.claim(ours.clone(), tombstone).await?;
-        // Another may have published it, and removed his draft, before ours was there.
-        if let Standing::Manifest(whole) = self.place(&ours.name, &ours.version).await? {
-            return self.published_already(*whole, &ours, sign).await;
+        let draft = self.claim(ours, tombstone).await?;
+        if let Standing::Manifest(whole) = self.place(&read.name, &read.version).await? {
+            // Between our two looks another publisher was done, and took its draft away.
+            self.store.delete(&draft.file(DRAFT)).await?;
+            return self.published_already(*whole, &draft.manifest, sign).await;
         }
         let bytes_sent = self.send(&draft, read.files, &|done| report(Step::Sending, done, total)).await?;
-        let signed = sign.is_some();
-        if let Some(sign) = sign {
-            self.sign_draft(&draft, sign).await?;
+        if let Some(whole) = self.check_claim(&draft).await? {
+            return self.published_already(whole, &draft.manifest, sign).await;
         }
-        self.appear(&draft).await?;
+        let signature = match sign {
+            Some(sign) => Some(self.sign_draft(&draft, sign).await?),
+            None => None,
+        };
+        if let Some(whole) = self.appear(&draft, signature.as_ref()).await? {
+            return self.published_already(whole, &draft.manifest, None).await;
+        }
         self.write_event(&draft.manifest.event(), draft.manifest.version.as_str()).await?;
         self.store.delete(&draft.file(DRAFT)).await?;
+        let signed = signature.is_some();
         Ok(Published { manifest: draft.manifest, digest: draft.digest, already: false, bytes_sent, signed })
     }
 

@@ -16,7 +16,7 @@ use crate::lock::Lock;
 use crate::manifest::{File, Manifest};
 use crate::names::{ModelName, Reference, Version};
 use crate::publish::{Progress, Step, blocking};
-use crate::registry::{Registry, Whole};
+use crate::registry::{Registry, Resolved, Whole};
 use crate::store::AsyncPiece;
 
 /// Files on their way at once.
@@ -45,6 +45,8 @@ pub type Trust<'a> = Box<dyn FnOnce(&Unverified<'_>) -> Result<(), String> + Sen
 pub struct PullOptions<'a> {
     /// Asked before any file is fetched.
     pub trust: Trust<'a>,
+    /// Whether the folder is the caller's cache: what else is there may be overwritten.
+    pub owns_folder: bool,
     /// Is told how far it is.
     pub progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
 }
@@ -52,7 +54,7 @@ pub struct PullOptions<'a> {
 impl<'a> PullOptions<'a> {
     /// Trusts what this function does.
     pub fn trusting(trust: impl FnOnce(&Unverified<'_>) -> Result<(), String> + Send + 'a) -> Self {
-        Self { trust: Box::new(trust), progress: None }
+        Self { trust: Box::new(trust), owns_folder: false, progress: None }
     }
 }
 
@@ -70,11 +72,17 @@ pub struct Pulled {
 }
 
 impl Registry {
-    /// Pulls a version into a folder of its own, which must not exist, be empty, or hold this version already. The digests and the
-    /// signature are shown to `trust` before any file is fetched; each file's digest is checked while it is fetched. What an interrupted
-    /// pull has fetched lies in a hidden folder beside it, and is used.
+    /// Pulls a version into a folder of its own, which must not exist, be empty, or hold this version already; then what of it is
+    /// damaged, and the signature, are made anew. The digests and the signature are shown to `trust` before any file is fetched; each
+    /// file's digest is checked while it is fetched. What an interrupted pull has fetched lies in a hidden folder beside it, and is used.
     pub async fn pull(&self, reference: &Reference, folder: &Path, options: PullOptions<'_>) -> Result<Pulled> {
-        let whole = self.fetch(reference).await?;
+        let resolved = self.resolve(reference).await?;
+        self.pull_resolved(&resolved, folder, options).await
+    }
+
+    /// The same, for what a reference stood for. A version of another digest is not fetched.
+    pub async fn pull_resolved(&self, resolved: &Resolved, folder: &Path, options: PullOptions<'_>) -> Result<Pulled> {
+        let whole = self.fetch_resolved(resolved).await?;
         let signature = self.trusted(&whole, options.trust).await?;
         let (parent, name) = (folder.parent().unwrap_or(Path::new("")), folder.file_name().unwrap_or_default());
         let hidden = format!(".{}.pull", name.to_string_lossy());
@@ -88,14 +96,23 @@ impl Registry {
         let lock = Lock::take(&parent.join(hidden), WAIT).await?;
         let mut documents = vec![(MANIFEST, whole.bytes.clone())];
         documents.extend(signature.map(|signature| (SIGNATURE, signature)));
-        let bytes_fetched = if is_there(folder)? {
-            check_folder(folder, &whole.manifest, &documents).await?;
-            0
-        } else {
-            let fetched = self.fill(&staging, &whole.manifest, options.progress).await?;
-            finish(&staging, folder, &documents)?;
-            fetched
-        };
+        let is_there = is_there(folder)?;
+        if is_there && !options.owns_folder {
+            check_manifest(folder, &whole)?;
+        }
+        let filled = if is_there { folder } else { &staging };
+        let bytes_fetched = self.fill(filled, &whole.manifest, options.progress).await?;
+        for (name, bytes) in &documents {
+            write_synced(&filled.join(name), bytes)?;
+        }
+        if documents.len() < 2 {
+            remove(&filled.join(SIGNATURE))?;
+        }
+        sync(filled)?;
+        if !is_there {
+            std::fs::rename(&staging, folder).map_err(|e| Error::file(folder, "put it in place", e))?;
+            sync(folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        }
         lock.remove()?;
         Ok(Pulled { folder: folder.to_owned(), manifest: whole.manifest, digest: whole.digest, bytes_fetched })
     }
@@ -103,10 +120,10 @@ impl Registry {
     /// Shows a version's digests and signature to `trust`, and fetches nothing else.
     pub async fn check(
         &self,
-        reference: &Reference,
+        resolved: &Resolved,
         trust: impl FnOnce(&Unverified<'_>) -> Result<(), String> + Send,
     ) -> Result<()> {
-        let whole = self.fetch(reference).await?;
+        let whole = self.fetch_resolved(resolved).await?;
         self.trusted(&whole, trust).await.map(drop)
     }
 
@@ -209,34 +226,57 @@ fn is_there(folder: &Path) -> Result<bool> {
     }
 }
 
-/// That a folder holds this version.
-pub(crate) async fn check_folder(folder: &Path, manifest: &Manifest, documents: &[(&str, Bytes)]) -> Result<()> {
-    let other = |name: &str| {
-        let version = format!("{}@{}", manifest.name, manifest.version);
-        Error::Invalid(format!(
-            "{}: the folder exists and is not {version} ({name} differs): remove it, or pull into another",
-            folder.display()
-        ))
-    };
-    for (name, bytes) in documents {
-        if std::fs::read(folder.join(name)).ok().as_deref() != Some(bytes) {
-            return Err(other(name));
-        }
+/// That a folder is of this version, whole or not.
+fn check_manifest(folder: &Path, whole: &Whole) -> Result<()> {
+    if std::fs::read(folder.join(MANIFEST)).is_ok_and(|found| found == whole.bytes) {
+        return Ok(());
     }
+    let Manifest { name, version, .. } = &whole.manifest;
+    let folder = folder.display();
+    Err(Error::Invalid(format!(
+        "{folder}: the folder exists and is not {name}@{version}: remove it, or pull into another"
+    )))
+}
+
+/// That a folder holds the files of a version.
+pub(crate) async fn check_files(folder: &Path, manifest: &Manifest) -> Result<()> {
     for file in &manifest.files {
         let path = folder.join(file.name.as_str());
         if !path.is_file() || !is_right(&path, file).await? {
-            return Err(other(file.name.as_str()));
+            let problem = format!("it is not the file that {MANIFEST} says");
+            let remedy = "it was damaged or tampered with: pull the version again, which mends it".to_owned();
+            return Err(Error::Corrupt { object: path.display().to_string(), problem, remedy });
         }
     }
     Ok(())
 }
 
-/// Adds the documents, and puts the folder in its place.
-fn finish(staging: &Path, folder: &Path, documents: &[(&str, Bytes)]) -> Result<()> {
-    for (name, bytes) in documents {
-        let path = staging.join(name);
-        std::fs::write(&path, bytes).map_err(|e| Error::file(path, "write it", e))?;
+/// Writes a file that is there whole or not at all, also behind a power cut. What is there and the same is left alone.
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+
+    if std::fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
     }
-    std::fs::rename(staging, folder).map_err(|e| Error::file(folder, "put it in place", e))
+    let part = path.with_file_name(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
+    let write = || {
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(|e| Error::file(path, "write it", e))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::file(path, "remove it", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Has the names in a folder outlast a power cut.
+fn sync(folder: &Path) -> Result<()> {
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|e| Error::file(folder, "write it to the disk", e))
 }

@@ -10,11 +10,11 @@ use object_store::path::Path;
 use crate::digest::Digest;
 use crate::documents::{ALIAS_SCHEMA, EVENT_SCHEMA, MANIFEST, MANIFEST_SCHEMA, Pointer, RETIRED, Retired, parse};
 use crate::error::{Error, Result};
-use crate::location::{Limits, Location, Place};
+use crate::location::{Location, Place};
 use crate::lock::Locks;
 use crate::manifest::{Manifest, Tombstone};
 use crate::names::{AliasName, ModelName, Reference, Target, Version};
-use crate::store::{Document, Etag, Read, Store, Swap};
+use crate::store::{Clients, Document, Etag, Read, Store, Swap};
 use crate::{layout, s3};
 
 /// A registry, for reading. [`Writer`](crate::Writer) changes it. Clones share the store.
@@ -76,27 +76,16 @@ impl Registry {
         through: impl Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
     ) -> Result<Self> {
         let limits = location.limits;
-        let (stores, prefix, swap): ([Arc<dyn ObjectStore>; 2], _, _) = match &location.place {
-            Place::Memory => {
-                let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-                ([Arc::clone(&store), store], "", Swap::Native)
-            }
+        let (clients, prefix, swap) = match &location.place {
+            Place::Memory => (Clients::same(Arc::new(InMemory::new())), "", Swap::Native),
             Place::Folder(folder) => {
-                let store: Arc<dyn ObjectStore> = Arc::new(open_folder(folder)?);
                 let locks = Locks::new(folder.join(".locks"), limits.retry);
-                ([Arc::clone(&store), store], "", Swap::Locked(locks))
+                (Clients::same(Arc::new(open_folder(folder)?)), "", Swap::Locked(locks))
             }
-            Place::S3(bucket) => {
-                let [documents, files] = s3::open(bucket, limits, &location.variables)?;
-                ([Arc::new(documents), Arc::new(files)], bucket.prefix.as_str(), Swap::Native)
-            }
+            Place::S3(bucket) => (s3::open(bucket, limits, &location.variables)?, bucket.prefix.as_str(), Swap::Native),
         };
-        let url = location.to_string();
-        Ok(Self::over(stores.map(through), prefix, swap, url.trim_end_matches('/'), limits))
-    }
-
-    fn over(stores: [Arc<dyn ObjectStore>; 2], prefix: &str, swap: Swap, url: &str, limits: Limits) -> Self {
-        Self { store: Store::new(stores, Path::from(prefix), swap, url.to_owned(), limits) }
+        let url = location.to_string().trim_end_matches('/').to_owned();
+        Ok(Self { store: Store::new(clients.through(through), Path::from(prefix), swap, url, limits) })
     }
 
     /// The registry's address, without options.
@@ -156,13 +145,22 @@ impl Registry {
 
     /// The version that a reference stands for, and the manifest that it must have.
     pub(crate) async fn fetch(&self, reference: &Reference) -> Result<Whole> {
-        let resolved = self.resolve(reference).await?;
-        let whole = self.version(&resolved.model, &resolved.version).await?;
-        if whole.digest != resolved.digest {
-            let manifest = layout::file(&resolved.model, &resolved.version, MANIFEST);
+        self.fetch_resolved(&self.resolve(reference).await?).await
+    }
+
+    /// The same, for what a reference stood for.
+    pub(crate) async fn fetch_resolved(&self, resolved: &Resolved) -> Result<Whole> {
+        let Resolved { model, version, digest, .. } = resolved;
+        let whole = match self.version(model, version).await {
+            Err(Error::NotFound { .. }) if resolved.sequence.is_some() => {
+                return Err(self.lost(model, version, Some(*digest)));
+            }
+            whole => whole?,
+        };
+        if whole.digest != *digest {
             return Err(Error::Corrupt {
-                object: self.store.address(&manifest),
-                problem: format!("its SHA-256 is {}, and {reference} points at {}", whole.digest, resolved.digest),
+                object: self.store.address(&layout::file(model, version, MANIFEST)),
+                problem: format!("its SHA-256 is {}, and its alias says {digest}", whole.digest),
                 remedy: "somebody changed a published version or the alias: restore it, or promote a version anew"
                     .to_owned(),
             });
@@ -211,8 +209,8 @@ impl Registry {
         Ok(Standing::Manifest(Box::new(Whole { digest: Digest::of(&bytes), manifest, bytes, etag })))
     }
 
-    /// Where a version was retired.
-    pub(crate) async fn retired(&self, model: &ModelName, version: &Version) -> Result<Option<Retired>> {
+    /// That a version was retired; none where it was not.
+    pub async fn retired(&self, model: &ModelName, version: &Version) -> Result<Option<Retired>> {
         let name = layout::file(model, version, RETIRED);
         let Some(document) = self.store.read(&name).await? else { return Ok(None) };
         parse(&self.store.address(&name), &document.bytes, EVENT_SCHEMA).map(Some)
@@ -233,6 +231,18 @@ impl Registry {
             return Err(Error::Corrupt { object, problem, remedy: "promote a version there anew".to_owned() });
         }
         Ok(pointer)
+    }
+
+    /// That a version was published, and has no manifest any more.
+    pub(crate) fn lost(&self, model: &ModelName, version: &Version, digest: Option<Digest>) -> Error {
+        let digest = digest.map(|digest| format!(" (SHA-256 {digest})")).unwrap_or_default();
+        Error::Corrupt {
+            object: self.store.address(&layout::file(model, version, MANIFEST)),
+            problem: format!("it is not there, though {model}@{version} was published"),
+            remedy: format!(
+                "restore it{digest} from a copy of the store, or publish the same files again, and promote them anew"
+            ),
+        }
     }
 
     pub(crate) fn no_alias(&self, model: &ModelName, alias: &AliasName) -> Error {

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::documents::{DOCUMENT_BYTES_MAX, MANIFEST, MANIFEST_SCHEMA, SIGNATURE, parse};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::pull::{Pulled, Unverified, check_folder};
+use crate::pull::{Pulled, Unverified, check_files};
 
 /// Checks a folder that [`Registry::pull`](crate::Registry::pull) made as if it was pulled now: `trust` first, then each file's digest.
 pub async fn reopen(folder: &Path, trust: impl FnOnce(&Unverified<'_>) -> Result<(), String>) -> Result<Pulled> {
@@ -32,6 +32,6 @@ pub async fn reopen(folder: &Path, trust: impl FnOnce(&Unverified<'_>) -> Result
     let (model, version, digests) = (&manifest.name, &manifest.version, manifest.digests(digest));
     let unverified = Unverified { model, version, digests: &digests, signature: signature.as_deref() };
     trust(&unverified).map_err(|reason| Error::Untrusted { version: format!("{model}@{version}"), reason })?;
-    check_folder(folder, &manifest, &[]).await?;
+    check_files(folder, &manifest).await?;
     Ok(Pulled { folder: folder.to_owned(), manifest, digest, bytes_fetched: 0 })
 }

@@ -1,5 +1,6 @@
 //! An S3-compatible store, opened with settings and credentials from where the AWS command line has them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
@@ -9,12 +10,11 @@ use url::{Host, Url};
 use crate::error::{Error, Result};
 use crate::location::{Limits, S3, Variables};
 use crate::profile::{Keys, Profile};
+use crate::store::Clients;
 
-/// Longest a single request may take that moves a whole file. `Store` has its own limit by the file's length.
-const TRANSFER_MAX: Duration = Duration::from_hours(3);
-
-/// Opens the bucket twice: for documents and for files.
-pub(crate) fn open(s3: &S3, limits: Limits, variables: &Variables) -> Result<[AmazonS3; 2]> {
+/// Opens the bucket, with the time limits that requests of each kind need.
+pub(crate) fn open(s3: &S3, limits: Limits, variables: &Variables) -> Result<Clients> {
+    crate::tls::provide();
     let variables = variables.all();
     let settings = Settings::gather(s3, &|name| variables.get(name).cloned())?;
     let mut builder = AmazonS3Builder::new();
@@ -23,8 +23,13 @@ pub(crate) fn open(s3: &S3, limits: Limits, variables: &Variables) -> Result<[Am
             builder = builder.with_config(key, value);
         }
     }
-    let open = |timeout| settings.open(builder.clone(), s3, limits, timeout);
-    Ok([open(limits.request)?, open(TRANSFER_MAX)?])
+    let client = ClientOptions::new().with_connect_timeout(limits.connect).with_allow_http(settings.allow_http);
+    let open = |client| settings.open(builder.clone(), s3, limits, client).map(Arc::new);
+    Ok(Clients {
+        documents: open(client.clone().with_timeout(limits.request))?,
+        downloads: open(client.clone().with_timeout_disabled().with_read_timeout(limits.request))?,
+        uploads: open(client.with_timeout_disabled())?,
+    })
 }
 
 /// What the address, the environment and the profile files say together. Holds secrets, hence no `Debug`.
@@ -71,7 +76,7 @@ impl Settings {
         Ok(Self { endpoint, region, path_style, allow_http, profile: keys })
     }
 
-    fn open(&self, builder: AmazonS3Builder, s3: &S3, limits: Limits, timeout: Duration) -> Result<AmazonS3> {
+    fn open(&self, builder: AmazonS3Builder, s3: &S3, limits: Limits, client: ClientOptions) -> Result<AmazonS3> {
         let backoff =
             BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 2.0 };
         let mut builder = builder
@@ -80,12 +85,7 @@ impl Settings {
             .with_virtual_hosted_style_request(!self.path_style)
             .with_checksum_algorithm(Checksum::SHA256)
             .with_retry(RetryConfig { backoff, max_retries: 10, retry_timeout: limits.retry })
-            .with_client_options(
-                ClientOptions::new()
-                    .with_connect_timeout(limits.connect)
-                    .with_timeout(timeout)
-                    .with_allow_http(self.allow_http),
-            );
+            .with_client_options(client);
         if let Some(endpoint) = &self.endpoint {
             let endpoint = if self.path_style { endpoint.clone() } else { virtual_host(endpoint, &s3.bucket)? };
             builder = builder.with_config(object_store::aws::AmazonS3ConfigKey::S3Endpoint, endpoint);

@@ -4,18 +4,22 @@
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{Error as StoreError, GetOptions, GetResult, ObjectStore, ObjectStoreExt as _};
+use object_store::{Error as StoreError, GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
 use crate::digest::{Digest, Sum, Time};
 use crate::documents::DOCUMENT_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::location::Limits;
 use crate::lock::Locks;
+
+/// The first pause before trying again, which doubles, and the one that is too long.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// A version of an object, by the store's own mark. It is only ever compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +63,33 @@ pub(crate) enum Swap {
     Locked(Locks),
 }
 
+/// One store, with the time limits of what it is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients {
+    /// Of small requests: for the whole of one.
+    pub(crate) documents: Arc<dyn ObjectStore>,
+    /// Of files that are fetched: for each pause.
+    pub(crate) downloads: Arc<dyn ObjectStore>,
+    /// Of files that are sent: none, for the time depends on the length.
+    pub(crate) uploads: Arc<dyn ObjectStore>,
+}
+
+impl Clients {
+    /// For stores without a network.
+    pub(crate) fn same(store: Arc<dyn ObjectStore>) -> Self {
+        Self { documents: Arc::clone(&store), downloads: Arc::clone(&store), uploads: store }
+    }
+
+    /// With something in between.
+    pub(crate) fn through(self, through: impl Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        let Self { documents, downloads, uploads } = self;
+        Self { documents: through(documents), downloads: through(downloads), uploads: through(uploads) }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    /// The same store twice: with the time limit of a small request, and with that of a large one.
-    documents: Arc<dyn ObjectStore>,
-    files: Arc<dyn ObjectStore>,
+    clients: Clients,
     prefix: Path,
     swap: Swap,
     url: String,
@@ -71,14 +97,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(
-        [documents, files]: [Arc<dyn ObjectStore>; 2],
-        prefix: Path,
-        swap: Swap,
-        url: String,
-        limits: Limits,
-    ) -> Self {
-        Self { documents, files, prefix, swap, url, limits }
+    pub(crate) fn new(clients: Clients, prefix: Path, swap: Swap, url: String, limits: Limits) -> Self {
+        Self { clients, prefix, swap, url, limits }
     }
 
     /// The registry's address, for messages.
@@ -109,19 +129,17 @@ impl Store {
 
     /// Reads an object unless it still is the one that `known` marks.
     pub(crate) async fn read_if_changed(&self, name: &str, known: Option<&Etag>) -> Result<Read> {
+        self.patiently(|| self.read_once(name, known)).await
+    }
+
+    async fn read_once(&self, name: &str, known: Option<&Etag>) -> Result<Read> {
         let if_none_match = known.filter(|_| matches!(self.swap, Swap::Native)).map(|etag| etag.0.clone());
         let options = GetOptions { if_none_match, ..GetOptions::default() };
-        let path = self.path(name)?;
-        let mut attempts = 0..write::ATTEMPTS;
-        let result = loop {
-            match self.documents.get_opts(&path, options.clone()).await {
-                Ok(result) => break result,
-                Err(StoreError::NotFound { .. }) => return Ok(Read::Absent),
-                Err(StoreError::NotModified { .. }) => return Ok(Read::Same),
-                // `object_store` does not repeat a request whose refusal was cut.
-                Err(error) if is_cut(&error) && attempts.next().is_some() => tokio::time::sleep(write::PAUSE).await,
-                Err(error) => return Err(self.failed(name, "read it", error)),
-            }
+        let result = match self.clients.documents.get_opts(&self.path(name)?, options).await {
+            Ok(result) => result,
+            Err(error) if is_absent(&error) => return Ok(Read::Absent),
+            Err(StoreError::NotModified { .. }) => return Ok(Read::Same),
+            Err(error) => return Err(self.failed(name, "read it", error)),
         };
         let store_etag = result.meta.e_tag.clone();
         let bytes = self.whole(name, result).await?;
@@ -156,65 +174,94 @@ impl Store {
         bytes_max: u64,
         mut take: impl AsyncPiece,
     ) -> Result<Option<(Digest, u64)>> {
-        let result = match self.files.get(&self.path(name)?).await {
-            Ok(result) => result,
-            Err(StoreError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.failed(name, "read it", error)),
-        };
+        let Some(result) = self.patiently(|| self.get_once(name)).await? else { return Ok(None) };
         let mut stream = result.into_stream();
         let mut sum = Sum::default();
-        loop {
-            let Ok(next) = tokio::time::timeout(self.limits.request * 2, stream.next()).await else {
-                return Err(self.stalled(name, "read it", self.limits.request * 2));
-            };
-            let Some(piece) = next.transpose().map_err(|error| self.failed(name, "read it", error))? else {
-                return Ok(Some(sum.finish()));
-            };
+        while let Some(piece) = stream.try_next().await.map_err(|error| self.failed(name, "read it", error))? {
             sum.update(&piece);
             if sum.bytes() > bytes_max {
-                return Ok(Some(sum.finish()));
+                break;
             }
             take.take(piece).await?;
+        }
+        Ok(Some(sum.finish()))
+    }
+
+    async fn get_once(&self, name: &str) -> Result<Option<GetResult>> {
+        match self.clients.downloads.get(&self.path(name)?).await {
+            Ok(result) => Ok(Some(result)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.failed(name, "read it", error)),
+        }
+    }
+
+    /// Tries what changes nothing again while the time for retries lasts: `object_store` does so for requests and for files, but not
+    /// where another answer was cut.
+    async fn patiently<T, F: Future<Output = Result<T>>>(&self, attempt: impl Fn() -> F) -> Result<T> {
+        let start = Instant::now();
+        let mut pause = PAUSE;
+        loop {
+            match attempt().await {
+                Err(Error::Store { .. }) if start.elapsed() + pause < self.limits.retry && pause < PAUSE_MAX => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                result => return result,
+            }
         }
     }
 
     /// Deletes an object; one that is not there is as good.
     pub(crate) async fn delete(&self, name: &str) -> Result<()> {
-        match self.documents.delete(&self.path(name)?).await {
-            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+        self.patiently(|| self.delete_once(name)).await
+    }
+
+    async fn delete_once(&self, name: &str) -> Result<()> {
+        match self.clients.documents.delete(&self.path(name)?).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(self.failed(name, "delete it", error)),
         }
     }
 
     /// Length of an object; none where there is no such.
     pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
-        match self.documents.head(&self.path(name)?).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(StoreError::NotFound { .. }) => Ok(None),
+        Ok(self.patiently(|| self.head_once(name)).await?.map(|meta| meta.size))
+    }
+
+    async fn head_once(&self, name: &str) -> Result<Option<ObjectMeta>> {
+        match self.clients.documents.head(&self.path(name)?).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(self.failed(name, "read it", error)),
         }
     }
 
     /// All objects below a folder.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.patiently(|| self.list_once(folder)).await
+    }
+
+    async fn list_once(&self, folder: &str) -> Result<Vec<Listed>> {
         let path = self.path(folder)?;
-        let listed = repeated(|| self.documents.list(Some(&path)).try_collect::<Vec<_>>()).await;
-        let listed = listed.map_err(|error| self.failed(folder, "list it", error))?;
-        let mut found: Vec<Listed> = listed
-            .into_iter()
-            .filter_map(|meta| {
-                let name = self.name(&meta.location)?;
-                Some(Listed { name, bytes: meta.size, modified: meta.last_modified.into() })
-            })
-            .collect();
+        let mut found = Vec::new();
+        let mut stream = self.clients.documents.list(Some(&path));
+        while let Some(meta) = stream.try_next().await.map_err(|error| self.failed(folder, "list it", error))? {
+            if let Some(name) = self.name(&meta.location) {
+                found.push(Listed { name, bytes: meta.size, modified: meta.last_modified.into() });
+            }
+        }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
     /// Names of the folders right below a folder, sorted.
     pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>> {
-        let path = self.path(folder)?;
-        let listed = repeated(|| self.documents.list_with_delimiter(Some(&path))).await;
+        self.patiently(|| self.folders_once(folder)).await
+    }
+
+    async fn folders_once(&self, folder: &str) -> Result<Vec<String>> {
+        let listed = self.clients.documents.list_with_delimiter(Some(&self.path(folder)?)).await;
         let listed = listed.map_err(|error| self.failed(folder, "list it", error))?;
         let mut names: Vec<String> =
             listed.common_prefixes.iter().filter_map(|path| Some(path.filename()?.to_owned())).collect();
@@ -240,41 +287,20 @@ impl Store {
         }
     }
 
-    fn stalled(&self, name: &str, doing: &'static str, limit: Duration) -> Error {
-        self.failed(name, doing, generic(format!("no more data within {} s", limit.as_secs())))
-    }
-
     fn failed(&self, name: &str, doing: &'static str, source: StoreError) -> Error {
         let object = self.address(name);
-        match source {
-            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
+        match (&source, status(&source)) {
+            (StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
                 Error::Denied { object, doing, source }
             }
-            // Of a listing it says no more than that it failed.
-            source if ["status: 401", "status: 403"].iter().any(|status| format!("{source:?}").contains(status)) => {
-                Error::Denied { object, doing, source }
-            }
-            source => Error::Store { object, doing, source },
+            // A listing, or a write: what is not there is the bucket.
+            (StoreError::NotFound { .. }, _) | (_, Some(404)) => Error::NotFound {
+                what: format!("cannot {doing}: {object}: there is no such bucket"),
+                remedy: "make it, or check the registry's address".to_owned(),
+            },
+            _ => Error::Store { object, doing, source },
         }
     }
-}
-
-/// Repeats what reads while its answer is cut, which `object_store` does not do for all answers.
-async fn repeated<T, F: Future<Output = object_store::Result<T>>>(
-    mut read: impl FnMut() -> F,
-) -> object_store::Result<T> {
-    for _ in 0..write::ATTEMPTS {
-        match read().await {
-            Err(error) if is_cut(&error) => tokio::time::sleep(write::PAUSE).await,
-            done => return done,
-        }
-    }
-    read().await
-}
-
-/// Whether an answer ended early. The error's own types are private.
-fn is_cut(error: &StoreError) -> bool {
-    format!("{error:?}").contains("kind: Interrupted")
 }
 
 /// What takes the pieces of an object that is streamed.
@@ -289,6 +315,17 @@ impl AsyncPiece for Discard {
     async fn take(&mut self, _piece: Bytes) -> Result<()> {
         Ok(())
     }
+}
+
+/// The HTTP status that an error tells of: `object_store` has kinds for some only, and for none in listings.
+pub(crate) fn status(error: &StoreError) -> Option<u16> {
+    let mut links = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    links.find_map(|error| error.to_string().split_once("status code: ")?.1.get(..3)?.parse().ok())
+}
+
+/// Whether there is no such object, in a bucket that is there.
+fn is_absent(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { source, .. } if !source.to_string().contains("NoSuchBucket"))
 }
 
 fn generic(problem: String) -> StoreError {

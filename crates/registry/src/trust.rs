@@ -59,8 +59,9 @@ pub enum TrustError {
     },
     /// There is no signature, and the policy wants one.
     #[error(
-        "{model} is not signed, and the trust policy expects a signature; publish it with a private key, \
-        or, to take it by its digests alone, write unsigned = \"allow\" into the policy"
+        "{model} is not signed, and the trust policy expects a signature; sign it (`palisade model sign \
+        NAME@VERSION --sign-key KEY --digest SHA256`, with the manifest's digest as `publish` printed it), or, to \
+        take it by its digests alone, write unsigned = \"allow\" into the policy"
     )]
     Unsigned {
         /// The model.
@@ -69,7 +70,8 @@ pub enum TrustError {
     /// Signed by a key that the policy does not name.
     #[error(
         "{model} is signed by the key {hint:?}, which is not in the trust policy; expected one of: {known}; \
-        have it signed with one of these, or, if you know its owner, add the public key to the policy"
+        have it signed with one of these (`palisade model sign`), or, if you know its owner, add the public key to \
+        the policy"
     )]
     UnknownKey {
         /// The model.

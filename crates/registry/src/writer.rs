@@ -7,13 +7,13 @@ use object_store::ObjectStore;
 use serde_json::{Map, Value};
 
 use crate::digest::{Content, Time};
-use crate::documents::{EVENT_SCHEMA, Event, to_bytes};
+use crate::documents::{EVENT_SCHEMA, Event, parse, to_bytes};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::Location;
 use crate::names::{ModelName, Version};
 use crate::registry::Registry;
-use crate::store::Created;
+use crate::store::{Created, status};
 
 /// A registry, for writing: its store was seen to refuse what conditions forbid.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl Writer {
             Ok(Created::Ours(etag)) => etag,
             Ok(Created::Other) => return Ok(Some("it says that a new object exists already")),
             // RFC 9110 section 15.6.2: what stores answer that know no such header. object_store has no kind for it.
-            Err(Error::Store { source, .. }) if source.to_string().contains("501") => {
+            Err(Error::Store { source, .. }) if status(&source) == Some(501) => {
                 return Ok(Some("it does not know If-None-Match (it answers 501)"));
             }
             Err(error) => return Err(error),
@@ -129,7 +129,7 @@ impl Writer {
         let is_word = kind.len() <= 32
             && kind.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
             && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        let is_ours = ["published", "promoted", "rolled-back", "retired"].contains(&kind);
+        let is_ours = ["published", "promoted", "rolled-back", "retired", "signed"].contains(&kind);
         if !is_word || is_ours {
             return Err(Error::Invalid(format!(
                 "the event's kind is {kind:?}; it must be a word of a to z, 0 to 9 and -, and none that the registry writes"
@@ -149,17 +149,31 @@ impl Writer {
         Ok(event)
     }
 
-    /// Writes an event under a name that is derived from it, so that doing so again is harmless.
+    /// Writes an event under a name that is derived from it, so that doing so again is harmless. One that is there and tells of the same
+    /// is as good, whatever else it says: a later palisade may write more.
     pub(crate) async fn write_event(&self, event: &Event, id: &str) -> Result<()> {
         let name = layout::event(&event.model, event.when, &event.kind, id);
-        match self.store.create(&name, &to_bytes(event)?.into()).await? {
-            Created::Ours(_) => Ok(()),
-            Created::Other => Err(Error::Corrupt {
-                object: self.store.address(&name),
-                problem: "it is another event than the one that belongs there".to_owned(),
-                remedy: "somebody changed the log; keep a copy of it, then delete it".to_owned(),
-            }),
+        if let Created::Ours(_) = self.store.create(&name, &to_bytes(event)?.into()).await? {
+            return Ok(());
         }
+        let address = self.store.address(&name);
+        let corrupt = |problem: String| Error::Corrupt {
+            object: address.clone(),
+            problem,
+            remedy: "somebody changed the log; keep a copy of it, then delete it".to_owned(),
+        };
+        let Some(found) = self.store.read(&name).await? else {
+            return Err(corrupt("it was deleted while it was looked at".to_owned()));
+        };
+        let found: Event = parse(&address, &found.bytes, EVENT_SCHEMA).map_err(|e| corrupt(e.to_string()))?;
+        let about = |event: &Event| {
+            let details = ["alias", "sequence"].map(|name| event.details.get(name).cloned());
+            (event.kind.clone(), event.model.clone(), event.version.clone(), details)
+        };
+        if about(&found) == about(event) {
+            return Ok(());
+        }
+        Err(corrupt("it is another event than the one that belongs there".to_owned()))
     }
 }
 

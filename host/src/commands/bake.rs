@@ -80,7 +80,11 @@ fn trusted(arguments: &Arguments, temporary: &Path) -> Result<PathBuf> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("no asynchronous runtime")?;
     if named.is_dir() {
         if arguments.trust.trust.is_some() {
-            tokio.block_on(palisade_registry::reopen(named, signer.check(&trust)))?;
+            let pulled = tokio.block_on(palisade_registry::reopen(named, signer.check(&trust)));
+            pulled.with_context(|| {
+                let folder = named.display();
+                format!("with a trust policy (--trust, PALISADE_TRUST), {folder} must be a folder that `palisade model pull` made")
+            })?;
         }
         return Ok(named.clone());
     }

@@ -28,6 +28,9 @@ pub struct Entry {
     /// Requests a minute that the key may make [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_minute: Option<u32>,
+    /// Let who has the key moderate in chat rooms
+    #[arg(long)]
+    moderates: bool,
 }
 
 /// Prints an entry.
@@ -70,6 +73,9 @@ fn print(entry: &Entry, key: &str) -> Result<()> {
     println!("[[key]]\nname = {name}\nsha256 = \"{}\"", hex::encode(Sha256::digest(key)));
     if let Some(limit) = entry.requests_per_minute {
         println!("requests-per-minute = {limit}");
+    }
+    if entry.moderates {
+        println!("moderates = true");
     }
     Ok(())
 }

@@ -169,6 +169,16 @@ pub fn say(message: &str) {
     eprintln!("palisade: {}", message.lines().map(harmless).collect::<Vec<_>>().join("\n"));
 }
 
+/// An error with its causes, in a line. Some errors tell their causes themselves: what was told is not told again.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    causes.fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => told.to_owned(),
+        told => format!("{told}: {cause}"),
+    })
+}
+
 /// A progress line on standard error; hidden where that is no terminal.
 pub fn progress(what: &'static str) -> ProgressBar {
     let target =

@@ -378,6 +378,13 @@ impl Arguments {
             Some(folder) => folder.clone(),
             None => cache::folder().context("no folder for releases; name one with --releases")?.join("releases"),
         };
+        cache::create_private(&releases).with_context(|| releases.display().to_string())?;
+        if !cache::is_trusted(std::fs::metadata(&releases)) {
+            let folder = releases.display();
+            say(&format!(
+                "warning: others can write to {folder}, so a start without the registry will not serve from there: chmod go-w {folder}"
+            ));
+        }
         let initial = match &self.initial {
             Some(folder) => Some(folder.clone()),
             None => folder_beside_program("models")
@@ -399,6 +406,7 @@ impl Arguments {
             runtime: runtime.clone(),
             engine,
             policies: policies.transpose()?,
+            began_back: std::sync::atomic::AtomicBool::default(),
             in_use: std::sync::Mutex::default(),
         };
         Ok(Some((follow, initial)))

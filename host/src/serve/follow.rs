@@ -9,13 +9,16 @@
 //! 5. Swap.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use palisade_protocols::policy::Policies;
 use palisade_registry::trust::Trust;
-use palisade_registry::{Etag, Location, PullOptions, Pulled, Reference, Registry, Resolution, Resolved, Target};
+use palisade_registry::{
+    Etag, Location, ModelName, PullOptions, Pulled, Reference, Registry, Resolution, Resolved, Retired, Target, Version,
+};
 
 use super::Shared;
 use super::classifiers::Release;
@@ -23,9 +26,9 @@ use crate::bake::ReleaseFolder;
 use crate::bindings::Description;
 use crate::commands::bake::bake_default;
 use crate::commands::model::publish::ARTEFACT;
-use crate::commands::write_whole;
+use crate::commands::{chain, write_whole};
 use crate::trusting::Signer;
-use crate::{Artefact, EngineKind, Loaded, Runtime, golden};
+use crate::{Artefact, EngineKind, Loaded, Runtime, cache, golden};
 
 /// After so many rounds a release that was refused is tried again: somebody may have mended it where it lies.
 const ROUNDS_REFUSED: u32 = 60;
@@ -33,6 +36,9 @@ const ROUNDS_REFUSED: u32 = 60;
 const KEPT: usize = 2;
 /// File of a version with texts and the scores that they must have.
 const CASES: &str = "cases.jsonl";
+/// By how much the threads that compile give way: a tenth of the time of one that does not.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
 /// A release from the registry, ready to serve.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ pub struct Follow {
     pub engine: EngineKind,
     /// The file of policies, which each release must have the labels for.
     pub policies: Option<String>,
+    /// Whether the alias had gone back to an earlier move before the start.
+    pub began_back: AtomicBool,
     /// The manifests in use here, champion's and challenger's.
     pub in_use: Mutex<[Option<String>; 2]>,
 }
@@ -76,36 +84,48 @@ pub struct Follow {
 #[derive(Debug, Default)]
 struct Seen {
     etag: Option<Etag>,
+    /// The number of the alias's last move.
+    sequence: Option<u64>,
     /// Rounds since the release there was refused.
     refused: Option<u32>,
     /// Whether the last look failed, so that only changes are logged.
     failing: bool,
 }
 
+/// What served last.
+struct Last {
+    /// SHA-256 of its manifest.
+    digest: String,
+    /// The number of the alias's move to it.
+    sequence: Option<u64>,
+}
+
 impl Follow {
     /// The release to begin with: what the alias points at, or, where that cannot be had or is refused, the one that served last.
     pub async fn first(&self) -> Result<Taken> {
-        let taken = match self.registry.resolve(&self.champion).await {
+        let (taken, answers) = match self.registry.resolve(&self.champion).await {
             Ok(resolved) => match self.take(&resolved).await {
                 Ok(taken) => {
+                    let before = self.remembers().and_then(|last| last.sequence);
+                    self.began_back.store(self.went_back(&resolved, before), Ordering::Relaxed);
                     self.remember(&resolved);
                     return Ok(taken);
                 }
-                Err(error) => error,
+                Err(error) => (error, true),
             },
             // A folder that is empty all at once is a disk that is not mounted, more likely than a fresh registry.
-            Err(error) => error.into(),
+            Err(error) => (error.into(), false),
         };
-        match self.remembered().await {
+        match self.remembered(answers).await {
             Ok(Some(remembered)) => {
-                let (error, release) = (format!("{taken:#}"), &remembered.description.release);
+                let (error, release) = (chain(taken.as_ref()), &remembered.description.release);
                 let release = format!("{}@{}", release.name, release.version);
                 tracing::warn!(target: "palisade_host::serve", release, error, "the release that served last serves again");
                 Ok(remembered)
             }
             Ok(None) => Err(taken),
             Err(error) => {
-                let error = format!("{error:#}");
+                let error = chain(error.as_ref());
                 tracing::warn!(target: "palisade_host::serve", error, "the release that served last cannot serve either");
                 Err(taken)
             }
@@ -114,7 +134,11 @@ impl Follow {
 
     /// Looks again and again where `champion` points; `first` marks where it did at the start. Ends with the process.
     pub(super) async fn follow_champion(&self, shared: &Shared, first: Option<Etag>) {
-        let mut seen = Seen { etag: first, ..Seen::default() };
+        let sequence = self.remembers().and_then(|last| last.sequence);
+        let mut seen = Seen { etag: first, sequence, ..Seen::default() };
+        if self.began_back.load(Ordering::Relaxed) {
+            shared.metrics.alias_went_back.inc();
+        }
         if matches!(self.champion.target, Target::Version(_)) {
             return;
         }
@@ -156,12 +180,17 @@ impl Follow {
             }
         };
         self.answered(seen, shared);
+        if self.went_back(&resolved, seen.sequence) {
+            shared.metrics.alias_went_back.inc();
+        }
+        seen.sequence = resolved.sequence;
         let started = Instant::now();
         let release = format!("{}@{}", resolved.model, resolved.version);
         let served = shared.classifiers.current();
         let is_same = served.description.release.digest == resolved.release_digest.to_string();
         if serves && is_same {
-            *seen = Seen { etag: Some(resolved.etag), ..Seen::default() };
+            self.remember(&resolved);
+            *seen = Seen { etag: Some(resolved.etag), sequence: resolved.sequence, ..Seen::default() };
             return;
         }
         match self.take(&resolved).await {
@@ -178,7 +207,7 @@ impl Follow {
                     shared.shadow.set(Some(Release::new(taken.loaded, taken.description)));
                     tracing::info!(target: "palisade_host::serve", release, sequence, ms, "the challenger is in the shadow now");
                 }
-                *seen = Seen { etag: Some(resolved.etag), ..Seen::default() };
+                *seen = Seen { etag: Some(resolved.etag), sequence, ..Seen::default() };
                 let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
                 let [champion, challenger] = &mut *in_use;
                 *(if serves { champion } else { challenger }) = Some(resolved.digest.to_string());
@@ -186,7 +215,7 @@ impl Follow {
             }
             Err(error) => {
                 let is_transient = error.downcast_ref().is_some_and(palisade_registry::Error::is_transient);
-                let error = format!("{error:#}");
+                let error = chain(error.as_ref());
                 if is_transient {
                     tracing::warn!(target: "palisade_host::serve", release, error, "the release cannot be pulled now");
                     return;
@@ -195,9 +224,24 @@ impl Follow {
                     shared.metrics.releases_refused.inc();
                 }
                 tracing::error!(target: "palisade_host::serve", release, error, serving = served.name(), "the release is refused");
-                *seen = Seen { etag: Some(resolved.etag), refused: Some(0), failing: false };
+                let sequence = resolved.sequence;
+                *seen = Seen { etag: Some(resolved.etag), sequence, refused: Some(0), failing: false };
             }
         }
+    }
+
+    /// Whether an alias's move has a lower number than one before, which no promotion or rollback does. It is followed all the same,
+    /// for signatures decide what may serve, and told loudly.
+    fn went_back(&self, resolved: &Resolved, before: Option<u64>) -> bool {
+        let (Some(now), Some(before)) = (resolved.sequence, before) else { return false };
+        if now < before {
+            let (model, version, registry) = (&resolved.model, &resolved.version, self.registry.url());
+            tracing::error!(
+                target: "palisade_host::serve", %model, %version, registry, sequence = now, before,
+                "the alias went back to an earlier move: the registry was restored from a copy, or somebody put an old pointer in its place"
+            );
+        }
+        now < before
     }
 
     fn answered(&self, seen: &mut Seen, shared: &Shared) {
@@ -208,35 +252,50 @@ impl Follow {
         }
     }
 
+    /// That a version is not retired, as far as can be told: who may read objects but not list them is refused what is not there.
+    async fn check_not_retired(&self, model: &ModelName, version: &Version) -> Result<()> {
+        match self.registry.retired(model, version).await {
+            Ok(None) => Ok(()),
+            Ok(Some(Retired { who, why, .. })) => {
+                bail!("{model}@{version} was retired by {who} ({why}); promote another");
+            }
+            Err(palisade_registry::Error::Denied { .. }) => {
+                tracing::warn!(target: "palisade_host::serve", %model, %version, "the store does not let these credentials see whether the version is retired: allow them to list");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Pulls, verifies, loads and tries a version.
     async fn take(&self, resolved: &Resolved) -> Result<Taken> {
-        let version = Reference { model: resolved.model.clone(), target: Target::Version(resolved.version.clone()) };
-        let folder = self.folder.join(resolved.model.as_str()).join(resolved.digest.to_string());
+        let (model, version) = (&resolved.model, &resolved.version);
+        // Whoever promoted it while it was retired takes it back; this is for one who died before that.
+        self.check_not_retired(model, version).await?;
+        let folder = self.folder.join(model.as_str()).join(resolved.digest.to_string());
         let signer = Signer::default();
-        let options = PullOptions::trusting(signer.check(&self.trust));
-        let pulled = self.registry.pull(&version, &folder, options).await?;
-        if pulled.digest != resolved.digest {
-            bail!(
-                "{}: the manifest has the SHA-256 {}, and the alias points at {}",
-                shown(&version),
-                pulled.digest,
-                resolved.digest
-            );
-        }
+        let options = PullOptions { owns_folder: true, ..PullOptions::trusting(signer.check(&self.trust)) };
+        let pulled = self.registry.pull_resolved(resolved, &folder, options).await?;
         let (loaded, description) = self.load(pulled).await?;
         Ok(Taken { loaded, description, etag: Some(resolved.etag.clone()) })
     }
 
-    /// Loads and tries what was pulled, on a thread of its own: it takes seconds.
+    /// Compiles what was pulled, on threads that give way to those that score, for it takes seconds of all cores, and tries it.
     async fn load(&self, pulled: Pulled) -> Result<(Loaded, Description)> {
         let (runtime, engine, policies) = (self.runtime.clone(), self.engine, self.policies.clone());
-        let work = move || load(&pulled, &runtime, engine, policies.as_deref());
+        let work = move || {
+            let compile = || compile(&pulled, &runtime, engine);
+            let loaded = background().context("no threads to compile on")?.install(compile)?;
+            let description = tried(&pulled, &loaded, policies.as_deref())?;
+            Ok((loaded, description))
+        };
         tokio::task::spawn_blocking(work).await.context("the thread that loads a release failed")?
     }
 
     /// Remembers where the alias points, for a start at which the store does not answer. Best effort.
     fn remember(&self, resolved: &Resolved) {
-        let remembered = format!("{}\n{}\n{}\n", resolved.version, resolved.digest, resolved.release_digest);
+        let sequence = resolved.sequence.unwrap_or_default();
+        let remembered = format!("{}\n{sequence}\n", resolved.digest);
         let file = self.remembered_file();
         if let Err(error) = write_whole(&file, remembered.as_bytes()) {
             tracing::warn!(target: "palisade_host::serve", file = %file.display(), %error, "the release is not remembered");
@@ -248,29 +307,35 @@ impl Follow {
     }
 
     /// The release that served last, from this machine's own folder, with its digests and signature checked as if it was pulled; nothing
-    /// where none did.
-    async fn remembered(&self) -> Result<Option<Taken>> {
-        let Some([_, digest, _]) = self.remembers() else { return Ok(None) };
+    /// where none did. No store says what it must be, hence the folder must be one that others cannot write to.
+    async fn remembered(&self, answers: bool) -> Result<Option<Taken>> {
+        let Some(Last { digest, .. }) = self.remembers() else { return Ok(None) };
+        if !cache::is_trusted(std::fs::metadata(&self.folder)) {
+            bail!("{}: others can write to it; chmod go-w, or name another with --releases", self.folder.display());
+        }
         let folder = self.folder.join(self.champion.model.as_str()).join(&digest);
         let signer = Signer::default();
         let pulled = palisade_registry::reopen(&folder, signer.check(&self.trust)).await?;
         if pulled.digest.to_string() != digest {
             bail!("{}: another version than the one that served last", folder.display());
         }
+        if answers {
+            self.check_not_retired(&pulled.manifest.name, &pulled.manifest.version).await?;
+        }
         let (loaded, description) = self.load(pulled).await?;
         Ok(Some(Taken { loaded, description, etag: None }))
     }
 
-    /// Version, manifest and release that served last.
-    fn remembers(&self) -> Option<[String; 3]> {
+    fn remembers(&self) -> Option<Last> {
         let text = std::fs::read_to_string(self.remembered_file()).ok()?;
-        text.lines().map(str::to_owned).collect::<Vec<_>>().try_into().ok()
+        let (digest, sequence) = text.trim_end().split_once('\n')?;
+        Some(Last { digest: digest.to_owned(), sequence: sequence.parse().ok().filter(|&sequence| sequence > 0) })
     }
 
     /// Removes versions that were pulled longest ago, but for those in use.
     fn prune(&self, in_use: &[Option<String>; 2]) {
         let folder = self.folder.join(self.champion.model.as_str());
-        let last = self.remembers().map(|[_, digest, _]| digest);
+        let last = self.remembers().map(|last| last.digest);
         let mut pulled: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(folder)
             .into_iter()
             .flatten()
@@ -289,25 +354,21 @@ impl Follow {
     }
 }
 
-fn load(
-    pulled: &Pulled,
-    runtime: &Runtime,
-    engine: EngineKind,
-    policies: Option<&str>,
-) -> Result<(Loaded, Description)> {
+fn compile(pulled: &Pulled, runtime: &Runtime, engine: EngineKind) -> Result<Loaded> {
     let artefact = artefact(pulled)?;
-    let loaded = match engine {
+    Ok(match engine {
         EngineKind::Native => Loaded::native(&artefact)?,
         EngineKind::Component => runtime.load(&artefact)?,
-    };
+    })
+}
+
+/// What a release says of itself, after it has shown that it is the one that was published.
+fn tried(pulled: &Pulled, loaded: &Loaded, policies: Option<&str>) -> Result<Description> {
     let description = loaded.instantiate()?.describe()?;
     let digest = pulled.manifest.release_digest.to_string();
     if description.release.digest != digest {
-        bail!(
-            "{}: holds the release {}, and {digest} was published",
-            artefact.path.display(),
-            description.release.digest
-        );
+        let path = pulled.folder.join(ARTEFACT);
+        bail!("{}: holds the release {}, and {digest} was published", path.display(), description.release.digest);
     }
     if let Some(policies) = policies {
         let labels: Vec<&str> = description.labels.iter().map(|label| label.name.as_str()).collect();
@@ -316,14 +377,24 @@ fn load(
     let release = format!("{}@{}", pulled.manifest.name, pulled.manifest.version);
     match read(pulled, CASES)? {
         Some(cases) => {
-            let tried = golden::check(&loaded, &cases).map_err(|problem| anyhow::anyhow!("{release}: {problem}"))?;
+            let tried = golden::check(loaded, &cases).map_err(|problem| anyhow::anyhow!("{release}: {problem}"))?;
             tracing::info!(target: "palisade_host::serve", release, cases = tried, "the golden cases have the published scores");
         }
         None => {
             tracing::warn!(target: "palisade_host::serve", release, "the release has no golden cases ({CASES}) to try it on");
         }
     }
-    Ok((loaded, description))
+    Ok(description)
+}
+
+/// One thread a core, each of which runs while the others have nothing to do. wasmtime compiles on the pool that it is called in.
+fn background() -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    let give_way = |_| {
+        // Of the calling thread alone on Linux; elsewhere of the whole process.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(NICE); // best effort
+    };
+    rayon::ThreadPoolBuilder::new().thread_name(|_| "load".to_owned()).start_handler(give_way).build()
 }
 
 /// The artefact of a pulled version; baked where it came without.
@@ -360,15 +431,4 @@ pub(crate) fn shown(reference: &Reference) -> String {
         Target::Alias(alias) => format!("{}@{alias}", reference.model),
         Target::Version(version) => format!("{}@{version}", reference.model),
     }
-}
-
-/// An error with its sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -34,6 +34,9 @@ struct Entry {
     sha256: toml::Spanned<String>,
     /// No limit where absent.
     requests_per_minute: Option<toml::Spanned<u32>>,
+    /// Whether who has it may moderate in chat rooms.
+    #[serde(default)]
+    moderates: bool,
 }
 
 /// Known keys. A key is a random string of at least 128 bits (`palisade key new` makes one), so a plain SHA-256 of it cannot be
@@ -47,6 +50,7 @@ pub(super) struct Keys {
 struct Key {
     name: String,
     requests_per_minute: Option<u32>,
+    moderates: bool,
     bucket: Mutex<Bucket>,
 }
 
@@ -82,7 +86,7 @@ impl Keys {
             let requests_per_minute = entry.requests_per_minute.map(toml::Spanned::into_inner);
             let tokens = f64::from(requests_per_minute.unwrap_or_default());
             let bucket = Mutex::new(Bucket { tokens, at: Instant::now() });
-            let key = Key { name: entry.name, requests_per_minute, bucket };
+            let key = Key { name: entry.name, requests_per_minute, moderates: entry.moderates, bucket };
             if let Some(other) = by_hash.insert(hash, key) {
                 bail!("{}: the same key stands there twice, first as {:?}", at(start), other.name);
             }
@@ -96,6 +100,12 @@ impl Keys {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_hash.len()
+    }
+
+    /// Whether this is a key that may moderate.
+    pub(super) fn moderates(&self, key: Option<&str>) -> bool {
+        let hash: Option<[u8; 32]> = key.map(|key| Sha256::digest(key).into());
+        hash.and_then(|hash| self.by_hash.get(&hash)).is_some_and(|key| key.moderates)
     }
 
     /// Admits one request and returns the key's name.

@@ -76,6 +76,7 @@ pub(super) struct Metrics {
     release: Family<ReleaseLabels, Gauge64>,
     pub(super) releases_taken: Counter64,
     pub(super) releases_refused: Counter64,
+    pub(super) alias_went_back: Counter64,
     pub(super) registry_checked: Gauge64,
     pub(super) shadow_texts: Counter64,
     pub(super) shadow_skipped: Counter64,
@@ -117,6 +118,7 @@ impl Metrics {
             release: Family::default(),
             releases_taken: Counter::default(),
             releases_refused: Counter::default(),
+            alias_went_back: Counter::default(),
             registry_checked: Gauge::default(),
             shadow_texts: Counter::default(),
             shadow_skipped: Counter::default(),
@@ -173,6 +175,11 @@ impl Metrics {
             "releases_refused",
             "Releases of the registry that were refused; the log says why",
             self.releases_refused.clone(),
+        );
+        r.register(
+            "alias_went_back",
+            "Moves of an alias to an earlier move's number: the registry was restored from a copy, or somebody put an old pointer in its place",
+            self.alias_went_back.clone(),
         );
         r.register(
             "registry_checked_seconds",

@@ -216,8 +216,16 @@ pub async fn serve(
         let follow = Arc::new(follow);
         let (champion, challenger) = (follow.clone(), follow);
         let (of_champion, of_challenger) = (shared.clone(), shared.clone());
-        aside("champion", move |tokio| tokio.block_on(champion.follow_champion(&of_champion, first)))?;
-        aside("challenger", move |tokio| tokio.block_on(challenger.follow_challenger(&of_challenger)))?;
+        aside(
+            "champion",
+            shared.stage.subscribe(),
+            async move { champion.follow_champion(&of_champion, first).await },
+        )?;
+        aside(
+            "challenger",
+            shared.stage.subscribe(),
+            async move { challenger.follow_challenger(&of_challenger).await },
+        )?;
     }
     tokio::spawn(shared.rooms.clone().sweep());
     accept(&shared, listener, local, &mut stop).await;
@@ -227,10 +235,18 @@ pub async fn serve(
     Ok(())
 }
 
-/// A thread of its own, which ends with the process: what follows the registry must not wait for what serves, nor the other way round.
-fn aside(name: &str, work: impl FnOnce(&tokio::runtime::Handle) + Send + 'static) -> Result<()> {
+/// A thread of its own, until the server is asked to stop: what follows the registry must not wait for what serves, nor the other way round.
+fn aside(name: &str, mut stage: watch::Receiver<Stage>, work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     let tokio = tokio::runtime::Handle::current();
-    let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&tokio));
+    let until_stop = async move {
+        tokio::select! {
+            // Asked first: behind it there may be no clock any more.
+            biased;
+            _ = stage.wait_for(|stage| *stage != Stage::Serving) => {}
+            () = work => {}
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || tokio.block_on(until_stop));
     thread.map(drop).context("no thread to follow the registry")
 }
 

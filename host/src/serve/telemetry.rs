@@ -90,6 +90,7 @@ fn provider() -> Result<Option<SdkTracerProvider>> {
     if variable("OTEL_EXPORTER_OTLP_PROTOCOL").is_some_and(|protocol| protocol != "http/protobuf") {
         bail!("OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is spoken here, on a collector's port 4318");
     }
+    palisade_registry::tls::provide();
     let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build();
     let exporter = exporter.context("OTEL_EXPORTER_OTLP_ENDPOINT: no traces can be sent there")?;
     let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "palisade".into());

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use object_store::{
-    Error as StoreError, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutResult, UpdateVersion,
-};
+use object_store::{Error as StoreError, ObjectStore as _, PutMode, PutOptions, PutResult, UpdateVersion};
 
-use super::{Created, Discard, Etag, Store, Swap, generic};
+use super::{Created, Discard, Etag, PAUSE, Store, Swap, generic};
 use crate::digest::{Content, Digest};
 use crate::documents::DOCUMENT_BYTES_MAX;
 use crate::error::Result;
 
-/// How often a write is tried whose outcome is unknown, and the first pause in between, which doubles.
-pub(super) const ATTEMPTS: u32 = 5;
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// How often a write is tried whose outcome is unknown.
+const ATTEMPTS: u32 = 5;
 /// An upload may take the time limit of a request, and a second for so many bytes.
 const BYTES_PER_SECOND_MIN: u64 = 128 << 10;
 
@@ -81,11 +78,7 @@ impl Store {
 
     /// Whether the object has these bytes; none where it is absent.
     pub(crate) async fn compare(&self, name: &str, digest: Digest, bytes: u64) -> Result<Option<(Etag, bool)>> {
-        let meta = match self.documents.head(&self.path(name)?).await {
-            Ok(meta) => meta,
-            Err(StoreError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.failed(name, "read it", error)),
-        };
+        let Some(meta) = self.patiently(|| self.head_once(name)).await? else { return Ok(None) };
         if meta.size != bytes {
             return Ok(Some((Etag(meta.e_tag.unwrap_or_default()), false)));
         }
@@ -97,10 +90,10 @@ impl Store {
         let path = self.path(name).map_err(|e| generic(e.to_string()))?;
         let options = PutOptions::from(mode);
         if content.bytes <= DOCUMENT_BYTES_MAX {
-            return self.documents.put_opts(&path, content.payload.clone(), options).await;
+            return self.clients.documents.put_opts(&path, content.payload.clone(), options).await;
         }
         let limit = self.limits.request + Duration::from_secs(content.bytes / BYTES_PER_SECOND_MIN);
-        let put = self.files.put_opts(&path, content.payload.clone(), options);
+        let put = self.clients.uploads.put_opts(&path, content.payload.clone(), options);
         match tokio::time::timeout(limit, put).await {
             Ok(result) => result,
             Err(_) => Err(generic(format!("no answer within {} s", limit.as_secs()))),
@@ -112,7 +105,8 @@ impl Store {
 fn is_final(error: &StoreError) -> bool {
     matches!(
         error,
-        StoreError::PermissionDenied { .. }
+        StoreError::NotFound { .. }
+            | StoreError::PermissionDenied { .. }
             | StoreError::Unauthenticated { .. }
             | StoreError::NotImplemented { .. }
             | StoreError::NotSupported { .. }

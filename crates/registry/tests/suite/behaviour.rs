@@ -3,7 +3,7 @@
 use palisade_registry::{Digest, Error, ModelName, PublishOptions, PullOptions, Reference, Resolution};
 use serde_json::Map;
 
-use crate::support::{Place, alias, ann, tiny, tree, v};
+use crate::support::{Place, alias, ann, anybody, tiny, tree, v};
 
 const FILES: [&str; 6] = ["card.md", "cases.jsonl", "metrics.json", "model.onnx", "release.json", "tokenizer.json"];
 
@@ -55,14 +55,14 @@ pub(crate) async fn an_alias_moves_and_rolls_back_and_previous_follows(place: &P
     let first = place.promote("1.0.0", "champion").await.unwrap();
     assert!(!first.already && first.pointer.sequence == 1);
     assert_eq!((place.at("champion").await.as_deref(), place.at("previous").await), (Some("1.0.0"), None));
-    let message = place.writer.rollback(&tiny(), &alias("champion"), &ann()).await.unwrap_err().to_string();
+    let message = place.writer.rollback(&tiny(), &alias("champion"), &ann(), None).await.unwrap_err().to_string();
     assert!(message.contains("nothing before") && message.contains("promote"), "{message}");
 
     assert!(place.promote("1.0.0", "champion").await.unwrap().already);
     place.promote("1.1.0", "champion").await.unwrap();
     assert_eq!(place.at("previous").await.as_deref(), Some("1.0.0"));
     for (now, before) in [("1.0.0", "1.1.0"), ("1.1.0", "1.0.0")] {
-        let back = place.writer.rollback(&tiny(), &alias("champion"), &ann()).await.unwrap();
+        let back = place.writer.rollback(&tiny(), &alias("champion"), &ann(), None).await.unwrap();
         assert_eq!(back.pointer.version.as_str(), now);
         assert_eq!(place.at("champion").await.as_deref(), Some(now));
         assert_eq!(place.at("previous").await.as_deref(), Some(before));
@@ -139,9 +139,22 @@ pub(crate) async fn a_pulled_folder_is_the_version_whole(place: &Place) {
     let hidden: Vec<_> = tree(place.files.path()).into_iter().filter(|name| name.starts_with(".pulled")).collect();
     assert_eq!(hidden, Vec::<String>::new());
 
+    // What was damaged since is mended; what is of another version is left alone, but in a cache.
     std::fs::write(pulled.folder.join("card.md"), "changed").unwrap();
-    let message = place.pull("tiny@1.0.0", "pulled").await.unwrap_err().to_string();
-    assert!(message.contains("is not tiny@1.0.0 (card.md differs): remove it"), "{message}");
+    assert_eq!(place.pull("tiny@1.0.0", "pulled").await.unwrap().bytes_fetched, 9);
+    assert_eq!(std::fs::read(pulled.folder.join("card.md")).unwrap(), b"# A card\n");
+    place.publish("1.1.0").await;
+    let message = place.pull("tiny@1.1.0", "pulled").await.unwrap_err().to_string();
+    assert!(message.contains("the folder exists and is not tiny@1.1.0: remove it"), "{message}");
+    std::fs::write(pulled.folder.join("manifest.json"), "").unwrap();
+    let resolved = place.writer.resolve(&Reference::parse("tiny@1.0.0").unwrap()).await.unwrap();
+    let cache = || PullOptions { owns_folder: true, ..PullOptions::trusting(anybody) };
+    let mended = place.writer.pull_resolved(&resolved, &pulled.folder, cache()).await.unwrap();
+    assert_eq!((mended.digest, mended.bytes_fetched, tree(&pulled.folder)), (published.digest, 0, expected));
+
+    let other = palisade_registry::Resolved { digest: Digest::of(b"another"), ..resolved };
+    let message = place.writer.pull_resolved(&other, &pulled.folder, cache()).await.unwrap_err().to_string();
+    assert!(message.contains("manifest.json: its SHA-256 is"), "{message}");
 
     // What is pulled can be published elsewhere.
     let files = palisade_registry::ReleaseFiles::folder(&place.files.path().join("pulled")).unwrap();
@@ -180,6 +193,20 @@ pub(crate) async fn a_signature_is_made_of_and_checked_against_all_digests(place
     assert_eq!(std::fs::read(pulled.folder.join("signature")).unwrap(), b"a signature");
     assert!(place.writer.show(&reference).await.unwrap().is_signed);
 
+    // A new key: the signature is replaced, also in the folder.
+    let again: palisade_registry::Sign<'_> = Box::new(|digests| {
+        assert_eq!(digests.len(), 7);
+        Ok(b"another signature".to_vec())
+    });
+    let resolved = place.writer.resolve(&reference).await.unwrap();
+    place.writer.sign(&resolved, &by, again).await.unwrap();
+    let pulled = place.pull("tiny@1.0.0", "pulled").await.unwrap();
+    assert_eq!(std::fs::read(pulled.folder.join("signature")).unwrap(), b"another signature");
+    assert_eq!(place.log().await, ["published 1.0.0", "signed 1.0.0"]);
+    let other = palisade_registry::Resolved { digest: Digest::of(b"another"), ..resolved };
+    let error = place.writer.sign(&other, &by, Box::new(|_| Ok(Vec::new()))).await.unwrap_err();
+    assert!(error.to_string().contains("manifest.json: its SHA-256 is"), "{error}");
+
     let options = PublishOptions { sign: Some(Box::new(|_| Err("no key".to_owned()))), ..PublishOptions::by(&by) };
     let error = place.writer.publish(&place.release("1.1.0", "weights"), options).await.unwrap_err();
     assert_eq!(error.to_string(), "tiny@1.1.0 cannot be signed: no key");
@@ -217,6 +244,14 @@ pub(crate) async fn the_log_tells_what_happened_even_without_its_events(place: &
     assert_eq!(place.log().await, expected);
     let events: Vec<_> = place.raw.list(Some(&place.key("models/tiny/events"))).try_collect().await.unwrap();
     assert_eq!(events.len(), 2);
+    // A later palisade may write more into an event; one about something else is nobody's.
+    let promoted = events.iter().find(|event| event.location.as_ref().contains("promoted")).unwrap();
+    let promoted = promoted.location.as_ref().strip_prefix(&place.prefix).unwrap();
+    place.change(promoted, |event| event["ticket"] = "4711".into()).await;
+    assert!(place.promote("1.0.0", "champion").await.unwrap().already);
+    place.change(promoted, |event| event["details"]["sequence"] = 7.into()).await;
+    let error = place.promote("1.0.0", "champion").await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains(promoted), "{error}");
     for event in events {
         place.raw.delete(&event.location).await.unwrap();
     }

@@ -121,22 +121,28 @@ async fn a_store_that_refuses_the_credentials_is_told_from_one_that_is_down() {
 async fn a_store_that_ignores_or_does_not_know_conditions_is_refused_for_writing() {
     let Some(store) = moto::address() else { return };
     let bucket = moto::bucket(store, false);
-    // Backblaze B2, for example, answers so.
-    let address =
-        proxy::before(
-            store,
-            |request| {
-                if request.method == "PUT" { Fate::Fails("501 Not Implemented") } else { Fate::Passes }
-            },
-        )
-        .await;
-    let location =
-        moto::location(&address, &bucket).with_limits(Limits { retry: Duration::from_secs(2), ..moto::limits() });
-    let error = Writer::open(&location).await.unwrap_err();
-    assert!(matches!(error, Error::Unconditional { .. }), "{error:?}");
-    let message = error.to_string();
-    assert!(message.contains("is refused for writing: it does not know If-None-Match"), "{message}");
-    assert!(message.contains("file:///path") && message.contains("MinIO"), "{message}");
+    // The last is what Backblaze B2 answers, for example.
+    for (fate, expect) in [
+        (Fate::Loses("if-none-match"), "it ignores If-None-Match: it let an object be created twice"),
+        (Fate::Loses("if-match"), "it ignores If-Match: it let an object be replaced by its old ETag"),
+        (Fate::Fails("501 Not Implemented"), "it does not know If-None-Match"),
+    ] {
+        let on_put = move |request: &Request<'_>| if request.method == "PUT" { fate } else { Fate::Passes };
+        let address = proxy::before(store, on_put).await;
+        let limits = Limits { retry: Duration::from_secs(2), ..moto::limits() };
+        let location = moto::location(&address, &bucket).with_limits(limits);
+        let error = Writer::open(&location).await.unwrap_err();
+        assert!(matches!(error, Error::Unconditional { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(&format!("s3://{bucket}/a/registry is refused for writing: {expect}")), "{message}");
+        assert!(message.contains("If-None-Match and If-Match on PutObject") && message.contains("MinIO"), "{message}");
+        assert!(message.contains("file:///path"), "{message}");
+    }
+    // Probes are cleaned up, and reading works.
+    let place = Place::open(moto::location(store, &bucket), "a/registry/").await;
+    assert!(place.get("probes").await.is_none() && place.writer.list().await.unwrap().is_empty());
+    let swept = crate::sweeping::sweep(&place).await;
+    assert_eq!(swept.strays, 0);
 }
 
 #[tokio::test]
@@ -151,4 +157,26 @@ async fn a_large_file_is_sent_in_one_request_and_arrives_whole() {
     let pulled = place.pull("tiny@1.0.0", "pulled").await.unwrap();
     assert_eq!(std::fs::read(pulled.folder.join("model.onnx")).unwrap(), model.as_bytes());
     assert!(count.load(Ordering::SeqCst) < 40, "{count:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_told_from_an_empty_registry() {
+    let Some(store) = moto::address() else { return };
+    let location = moto::location(store, "no-such-bucket");
+    let registry = palisade_registry::Registry::open(&location).unwrap();
+    let champion = Reference::parse("tiny@champion").unwrap();
+    let errors = [
+        Writer::open(&location).await.unwrap_err(),
+        registry.list().await.unwrap_err(),
+        registry.resolve(&champion).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(
+            message.contains("s3://no-such-bucket/a/registry") && message.contains("there is no such bucket"),
+            "{message}"
+        );
+        assert!(message.contains("check the registry's address"), "{message}");
+    }
 }

@@ -25,6 +25,10 @@ pub(crate) enum Fate {
     Fails(&'static str),
     /// Never answered, not passed on.
     Stalls,
+    /// Passed on with one bit of its last byte flipped.
+    Flips,
+    /// Passed on without the headers of this name.
+    Loses(&'static str),
     /// Passed on; the connection is cut before any answer.
     CutBehind,
     /// Passed on; the connection is cut in the middle of the answer's body.
@@ -58,7 +62,7 @@ pub(crate) async fn before(store: &str, decide: impl FnMut(&Request<'_>) -> Fate
 
 /// One request a connection.
 async fn serve(mut client: TcpStream, store: &str, decide: &Decide) -> std::io::Result<()> {
-    let request = read_request(&mut client).await?;
+    let mut request = read_request(&mut client).await?;
     let head = String::from_utf8_lossy(&request).into_owned();
     let fate = decide.lock().unwrap()(&Request { method: head.split_whitespace().next().unwrap_or_default() });
     match fate {
@@ -74,6 +78,12 @@ async fn serve(mut client: TcpStream, store: &str, decide: &Decide) -> std::io::
             kill(process);
             return Ok(());
         }
+        Fate::Flips => {
+            if let Some(last) = request.last_mut() {
+                *last ^= 1;
+            }
+        }
+        Fate::Loses(header) => request = without(&request, header),
         Fate::Passes | Fate::CutBehind | Fate::CutInside | Fate::KillsBehind(_) => (),
     }
     let mut upstream = TcpStream::connect(store).await?;
@@ -116,6 +126,14 @@ async fn read_request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 
 fn end_of_head(message: &[u8]) -> Option<usize> {
     message.windows(4).position(|window| window == b"\r\n\r\n").map(|place| place + 4)
+}
+
+fn without(request: &[u8], header: &str) -> Vec<u8> {
+    let end = end_of_head(request).unwrap_or(request.len());
+    let head = String::from_utf8_lossy(&request[..end]);
+    let is_kept = |line: &&str| !line.to_ascii_lowercase().starts_with(&format!("{header}:"));
+    let head: String = head.split_inclusive("\r\n").filter(is_kept).collect();
+    [head.as_bytes(), &request[end..]].concat()
 }
 
 /// The request with the wish that the store closes the connection behind its answer.

@@ -81,6 +81,29 @@ pub(crate) async fn of_promoters_one_wins(place: &Place) {
     assert_eq!(place.at("champion").await, last.version.map(|version| version.to_string()));
 }
 
+pub(crate) async fn of_retiring_and_promoting_at_once_one_wins(place: &Place) {
+    place.publish("1.0.0").await;
+    place.promote("1.0.0", "champion").await.unwrap();
+    for round in 1..=WRITERS {
+        let version = v(&format!("1.{round}.0"));
+        place.publish(version.as_str()).await;
+        let (tiny, by, champion) = (tiny(), ann(), alias("champion"));
+        let (retired, promoted) = tokio::join!(
+            place.writer.retire(&tiny, &version, &by),
+            place.writer.promote(&tiny, &version, &champion, &by, None)
+        );
+        match (retired, promoted) {
+            (Ok(_), Err(Error::Retired { .. })) => assert_ne!(place.at("champion").await.unwrap(), version.as_str()),
+            (Err(Error::InUse { .. }), Ok(_)) => {
+                assert_eq!(place.at("champion").await.unwrap(), version.as_str());
+                let shown = place.writer.show(&palisade_registry::Reference::version(&tiny, &version)).await.unwrap();
+                assert!(shown.retired.is_none(), "{version}");
+            }
+            (retired, promoted) => panic!("{round}: {retired:?} {promoted:?}"),
+        }
+    }
+}
+
 /// A server runs these on its own tasks.
 #[tokio::test]
 async fn every_operation_can_be_on_any_thread() {
@@ -99,7 +122,9 @@ async fn every_operation_can_be_on_any_thread() {
     check(writer.verify(&reference, crate::support::anybody));
     check(writer.pull(&reference, folder, palisade_registry::PullOptions::trusting(crate::support::anybody)));
     check(writer.retire(&tiny(), &v("1.0.0"), &by));
-    check(writer.rollback(&tiny(), &alias("champion"), &by));
+    let resolved = async { writer.resolve(&reference).await.unwrap() };
+    check(async { writer.sign(&resolved.await, &by, Box::new(|_| Ok(Vec::new()))).await });
+    check(writer.rollback(&tiny(), &alias("champion"), &by, None));
     check(writer.append(&tiny(), "gate", None, &by, serde_json::Map::new()));
     check(writer.gc(&by, palisade_registry::GcOptions::default()));
 }

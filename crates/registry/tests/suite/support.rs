@@ -186,15 +186,21 @@ macro_rules! suite {
             events_of_others_are_kept_in_order
             a_retired_version_is_not_promoted
             leftovers_are_swept_up_and_the_version_can_be_published_again
+            a_published_version_that_lost_its_manifest_is_not_swept_up
             a_publisher_who_was_swept_up_cannot_finish
             a_move_that_was_left_half_done_is_completed
             two_versions_are_shown_side_by_side
             damage_is_found_before_it_is_used
             what_a_later_palisade_wrote_is_refused
             names_that_leave_their_place_are_refused
+        );
+    };
+    (races, $store:ident, $open:path) => {
+        suite!($store, $open:
             of_publishers_of_different_files_one_wins
             publishers_of_the_same_files_all_succeed
             of_promoters_one_wins
+            of_retiring_and_promoting_at_once_one_wins
         );
     };
     ($store:ident, $open:path: $($test:ident)*) => {

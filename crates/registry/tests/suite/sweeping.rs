@@ -44,12 +44,12 @@ pub(crate) async fn a_retired_version_is_not_promoted(place: &Place) {
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert!(error.to_string().contains("tiny@1.1.0 is still where champion points"), "{error}");
 
-    place.writer.rollback(&tiny(), &alias("champion"), &ann()).await.unwrap();
+    place.writer.rollback(&tiny(), &alias("champion"), &ann(), None).await.unwrap();
     let retired = retire("1.1.0").await.unwrap();
     assert_eq!(retire("1.1.0").await.unwrap(), retired);
     for error in [
         place.promote("1.1.0", "champion").await.unwrap_err(),
-        place.writer.rollback(&tiny(), &alias("champion"), &ann()).await.unwrap_err(),
+        place.writer.rollback(&tiny(), &alias("champion"), &ann(), None).await.unwrap_err(),
     ] {
         assert!(matches!(error, Error::Retired { .. }), "{error}");
         assert!(error.to_string().contains("tiny@1.1.0 was retired by ann@example (a test)"), "{error}");
@@ -88,6 +88,26 @@ pub(crate) async fn leftovers_are_swept_up_and_the_version_can_be_published_agai
     assert!(!published.already);
     assert_eq!(place.pull("tiny@1.1.0", "pulled").await.unwrap().digest, published.digest);
     assert!(sweep(place).await.leftovers.is_empty());
+}
+
+pub(crate) async fn a_published_version_that_lost_its_manifest_is_not_swept_up(place: &Place) {
+    place.publish("1.0.0").await;
+    place.publish("1.1.0").await;
+    place.promote("1.1.0", "champion").await.unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        place.raw.delete(&place.key(&format!("models/tiny/versions/{version}/manifest.json"))).await.unwrap();
+    }
+    let options = GcOptions { older_than: Duration::ZERO, take_over: Duration::ZERO, dry_run: false };
+    let collected = place.writer.gc(&ann(), options).await.unwrap();
+    assert!(collected.leftovers.is_empty(), "{collected:?}");
+    let problems: Vec<_> = collected.problems.iter().map(|problem| problem.object.as_str()).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].ends_with("versions/1.0.0/manifest.json"), "{problems:?}");
+    assert_eq!(objects(place, "models/tiny/versions/1.0.0").await.len(), 6);
+    let message = place.pull("tiny@champion", "pulled").await.unwrap_err().to_string();
+    assert!(message.contains("it is not there, though tiny@1.1.0 was published; restore it (SHA-256"), "{message}");
+    assert!(!place.publish("1.0.0").await.already);
+    place.pull("tiny@1.0.0", "pulled").await.unwrap();
 }
 
 pub(crate) async fn a_publisher_who_was_swept_up_cannot_finish(place: &Place) {

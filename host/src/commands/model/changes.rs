@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use palisade_registry::{AliasName, By, GcOptions, Leftover, ModelName, Outcome, Promoted, Reference, Target, Version};
+use palisade_registry::{
+    AliasName, By, GcOptions, Leftover, ModelName, Outcome, Promoted, Reference, Resolved, Target, Version,
+};
 
 use super::{Form, RegistryArguments, TrustArguments, print, print_json};
 use serde_json::{Value, json};
@@ -42,8 +44,7 @@ impl Promote {
         let resolved = registry.resolve(&reference).await?;
         // A server would refuse it; better to hear it now.
         let (trust, signer) = (self.trust.read()?, Signer::default());
-        let version = Reference::version(&resolved.model, &resolved.version);
-        registry.check(&version, signer.check(&trust)).await?;
+        registry.check(&resolved, signer.check(&trust)).await?;
         let by = By::environment(&self.why);
         let promoted =
             registry.promote(&resolved.model, &resolved.version, &self.to, &by, self.expect.as_ref()).await?;
@@ -62,6 +63,8 @@ pub struct Rollback {
     #[command(flatten)]
     registry: RegistryArguments,
     #[command(flatten)]
+    trust: TrustArguments,
+    #[command(flatten)]
     form: Form,
 }
 
@@ -72,7 +75,15 @@ impl Rollback {
             bail!("{} is a version, and only an alias can be rolled back: name@champion", self.reference);
         };
         let registry = self.registry.open_for_writing().await?;
-        let rolled_back = registry.rollback(&reference.model, alias, &By::environment(&self.why)).await?;
+        let model = registry.model(&reference.model).await?;
+        let pointer = model.aliases.iter().find(|pointer| pointer.alias == *alias);
+        if let Some(previous) = pointer.and_then(|pointer| pointer.previous.as_ref()) {
+            let (trust, signer) = (self.trust.read()?, Signer::default());
+            let version = registry.resolve(&Reference::version(&reference.model, &previous.version)).await?;
+            registry.check(&Resolved { digest: previous.digest, ..version }, signer.check(&trust)).await?;
+        }
+        let (by, expect) = (By::environment(&self.why), pointer.map(|pointer| &pointer.version));
+        let rolled_back = registry.rollback(&reference.model, alias, &by, expect).await?;
         answer(&reference.model, &rolled_back, self.form)
     }
 }
@@ -102,6 +113,8 @@ pub struct Retire {
     why: String,
     #[command(flatten)]
     registry: RegistryArguments,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Retire {
@@ -111,7 +124,11 @@ impl Retire {
             bail!("{} is an alias: name the version, as name@version", self.reference);
         };
         let registry = self.registry.open_for_writing().await?;
-        registry.retire(&reference.model, version, &By::environment(&self.why)).await?;
+        let retired = registry.retire(&reference.model, version, &By::environment(&self.why)).await?;
+        if self.form.json {
+            print_json(&retired)?;
+            return Ok(ExitStatus::Done);
+        }
         print(&format!("{}@{version} is retired\n", reference.model));
         Ok(ExitStatus::Done)
     }

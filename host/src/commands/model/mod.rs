@@ -41,6 +41,8 @@ pub enum Command {
     History(reading::History),
     /// Mark a version as never to be promoted again
     Retire(changes::Retire),
+    /// Sign a version anew: its key was lost or leaked, or it has no signature
+    Sign(publish::SignVersion),
     /// Make a pair of keys to sign releases with
     Keygen(publish::Keygen),
     /// Register a version in an MLflow server, with metrics, parameters, tags and aliases
@@ -128,6 +130,7 @@ pub fn run(command: &Command) -> Result<ExitStatus> {
             Command::Gc(gc) => gc.run().await,
             Command::History(history) => history.run().await,
             Command::Retire(retire) => retire.run().await,
+            Command::Sign(sign) => sign.run().await,
             Command::Keygen(keygen) => keygen.run(),
             Command::ExportMlflow(export) => export.run().await,
             Command::ImportMlflow(import) => import.run().await,

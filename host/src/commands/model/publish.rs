@@ -9,17 +9,18 @@ use palisade_registry::key::PrivateKey;
 use palisade_registry::signature::sign;
 use palisade_registry::trust::Trust;
 use palisade_registry::{
-    AliasName, By, Data, Lineage, Location, ModelName, Progress, PublishOptions, Reference, ReleaseFiles, Sign, Step,
-    Target, Version, Writer,
+    AliasName, By, Data, Digest, Lineage, Location, ModelName, Progress, PublishOptions, Reference, ReleaseFiles, Sign,
+    Step, Target, Version, Writer,
 };
 use serde_json::json;
 use std::io::IsTerminal;
 
-use super::{Form, RegistryArguments, print, print_json};
+use super::{Form, RegistryArguments, TrustArguments, print, print_json};
 use crate::Artefact;
 use crate::bake::ReleaseFolder;
 use crate::commands::bake::bake_default;
 use crate::commands::{ExitStatus, say};
+use crate::trusting::Signer;
 
 /// Name of a version's artefact.
 pub(crate) const ARTEFACT: &str = "classifier.wasm";
@@ -55,6 +56,8 @@ pub struct Publish {
     #[command(flatten)]
     registry: RegistryArguments,
     #[command(flatten)]
+    trust: TrustArguments,
+    #[command(flatten)]
     form: Form,
 }
 
@@ -66,9 +69,14 @@ fn data(text: &str) -> Result<Data, String> {
 
 impl Publish {
     pub(super) async fn run(&self) -> Result<ExitStatus> {
+        let (trust, key) = (self.trust.read()?, sign_key(self.sign_key.as_ref())?);
+        if self.promote.is_some() && trust.refuses_unsigned() && key.is_none() {
+            bail!(
+                "nothing was published: the trust policy wants signatures; name a key with --sign-key, or leave out --promote"
+            );
+        }
         let (release, _baked) = release_files(&self.release, self.artefact.as_ref())?;
         let by = By::environment(&self.why);
-        let key = sign_key(self.sign_key.as_ref())?;
         let lineage =
             Lineage { parent: self.parent.clone(), data: self.data.clone(), code_revision: self.code_revision.clone() };
         let bar = bar();
@@ -80,7 +88,13 @@ impl Publish {
         bar.finish_and_clear();
         let manifest = &published.manifest;
         let promoted = match &self.promote {
-            Some(alias) => Some(registry.promote(&manifest.name, &manifest.version, alias, &by, None).await?),
+            Some(alias) => {
+                // A server would refuse it.
+                let resolved = registry.resolve(&Reference::version(&manifest.name, &manifest.version)).await?;
+                let checked = registry.check(&resolved, Signer::default().check(&trust)).await;
+                checked.context("it was published, and not promoted")?;
+                Some(registry.promote(&manifest.name, &manifest.version, alias, &by, None).await?)
+            }
             None => None,
         };
         let pointer = promoted.as_ref().map(|promoted| &promoted.pointer);
@@ -99,6 +113,57 @@ impl Publish {
             if let Some(pointer) = pointer {
                 print(&format!("{}@{} is {}\n", manifest.name, pointer.alias, pointer.version));
             }
+        }
+        Ok(ExitStatus::Done)
+    }
+}
+
+/// Arguments of `sign`.
+#[derive(Debug, Args)]
+pub struct SignVersion {
+    /// The version, as name@version or name@alias
+    reference: Reference,
+    /// Private key to sign with, in PEM [default: the variable `PALISADE_SIGN_KEY`]
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+    /// SHA-256 of its manifest, as `publish` printed it [default: the signature that it has must be one that --trust allows]
+    #[arg(long, value_name = "SHA256")]
+    digest: Option<Digest>,
+    /// Why, for the history
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    why: String,
+    #[command(flatten)]
+    registry: RegistryArguments,
+    #[command(flatten)]
+    trust: TrustArguments,
+    #[command(flatten)]
+    form: Form,
+}
+
+impl SignVersion {
+    pub(super) async fn run(&self) -> Result<ExitStatus> {
+        let key = sign_key(self.sign_key.as_ref())?;
+        let key =
+            key.with_context(|| format!("no key to sign with: name one with --sign-key, or in {KEY_VARIABLE}"))?;
+        let registry = self.registry.open_for_writing().await?;
+        let resolved = registry.resolve(&self.reference).await?;
+        let trust = self.trust.read()?;
+        match self.digest {
+            Some(digest) if digest == resolved.digest => (),
+            Some(digest) => bail!("{}: the manifest's SHA-256 is {}, not {digest}", self.reference, resolved.digest),
+            None if trust.refuses_unsigned() => registry.check(&resolved, Signer::default().check(&trust)).await?,
+            None => bail!(
+                "{}: what the store holds may not be what was published: name the manifest's SHA-256 with --digest (`publish` printed \
+                 it), or with --trust a policy that allows the signature that it has",
+                self.reference
+            ),
+        }
+        let by = By::environment(&self.why);
+        let event = registry.sign(&resolved, &by, signing(&key)).await?;
+        if self.form.json {
+            print_json(&event)?;
+        } else {
+            print(&format!("{}@{} is signed\n", resolved.model, resolved.version));
         }
         Ok(ExitStatus::Done)
     }
@@ -206,6 +271,8 @@ pub(super) fn show(bar: &ProgressBar, progress: Progress) {
 pub struct Keygen {
     /// Where to write the private key, which is to be kept secret; the public one goes beside it, with .pub behind its name
     private: PathBuf,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Keygen {
@@ -217,6 +284,10 @@ impl Keygen {
         key.write(&self.private, &public)?;
         say(&format!("wrote the private key {}, and {}", self.private.display(), public.display()));
         let name = self.private.file_stem().unwrap_or_default().to_string_lossy();
+        if self.form.json {
+            print_json(&json!({ "name": name, "private": self.private, "public": public, "pem": key.public().pem() }))?;
+            return Ok(ExitStatus::Done);
+        }
         print(&format!(
             "schema = \"palisade-trust/1\"\n\n[[key]]\nname = {}\nmodels = [\"*\"]\npublic-key = \"\"\"\n{}\"\"\"\n",
             serde_json::to_string(&name)?, // a JSON string is a TOML string

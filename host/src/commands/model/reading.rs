@@ -150,6 +150,9 @@ impl History {
         for problem in &history.problems {
             say(&format!("warning: {}: {}", problem.object, problem.reason));
         }
+        if history.events.is_empty() && history.problems.is_empty() {
+            bail!("nothing ever happened to {}; `palisade model list` shows the models that there are", self.model);
+        }
         if self.form.json {
             print_json(&history.events)?;
         } else {
@@ -188,7 +191,7 @@ impl Pull {
         let signer = Signer::default();
         let bar = bar();
         let progress = |progress| show(&bar, progress);
-        let options = PullOptions { trust: Box::new(signer.check(&trust)), progress: Some(&progress) };
+        let options = PullOptions { progress: Some(&progress), ..PullOptions::trusting(signer.check(&trust)) };
         let pulled = self.registry.open()?.pull(&self.reference, &self.output, options).await?;
         bar.finish_and_clear();
         let (manifest, digest) = (&pulled.manifest, pulled.digest);

@@ -51,8 +51,9 @@ fn admit(shared: &Shared, name: &str, request: &Request<Incoming>) -> Result<Res
     if request.method() != Method::GET {
         return refuse(Failure::MethodNotAllowed { allow: "GET" });
     }
-    if !is_ours(request.headers(), shared.settings.public_url.as_deref()) {
-        return Err(problem_of(403, "foreign-origin", "rooms are open to this server's own pages only"));
+    if !is_ours(request.headers(), shared.settings.public_url.as_deref(), shared.keys.is_some()) {
+        let detail = "rooms are open to this server's own pages only; at a domain name it needs --public-url or --keys";
+        return Err(problem_of(403, "foreign-origin", detail));
     }
     if *shared.stage.borrow() != Stage::Serving {
         return refuse(Failure::Unavailable("the server is stopping".into()));
@@ -92,8 +93,9 @@ fn is_room(name: &str) -> bool {
 }
 
 /// Whether a request comes from a page of this server, or from no page. Browsers send `Origin` with every WebSocket, and open them to
-/// any server.
-fn is_ours(headers: &HeaderMap, public_url: Option<&str>) -> bool {
+/// any server. A server without keys does not believe that a domain is its own: the owner of the domain may have turned it to this
+/// server's address when his page was loaded already (DNS rebinding).
+fn is_ours(headers: &HeaderMap, public_url: Option<&str>, has_keys: bool) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Some((scheme, authority)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
         return false;
@@ -104,13 +106,42 @@ fn is_ours(headers: &HeaderMap, public_url: Option<&str>) -> bool {
         authority.strip_suffix(default_port).map_or(authority.clone(), str::to_owned)
     };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.filter(|host| has_keys || is_local(host));
     let public = public_url.and_then(|url| url.split_once("://")?.1.split('/').next());
     host.into_iter().chain(public).any(|own| bare(own) == bare(authority))
+}
+
+/// Whether nobody can turn this name to another address by the domain name system of the Internet.
+fn is_local(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |(name, _)| name);
+    let name = name.trim_end_matches('.');
+    let is_address = name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok();
+    let is_local = |domain: &str| ["localhost", "local", "internal"].contains(&domain.to_ascii_lowercase().as_str());
+    is_address || name.rsplit_once('.').is_none_or(|(_, domain)| is_local(domain))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_domain_is_nobodys_word_for_where_a_page_comes_from() {
+        for host in [
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+            "localhost",
+            "LOCALHOST:80",
+            "nas",
+            "nas.local:8080",
+            "a.b.internal.",
+        ] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example."] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
 
     #[test]
     fn a_room_has_a_plain_name() {
@@ -130,11 +161,13 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(ORIGIN, origin.parse().unwrap());
             }
-            is_ours(&headers, public_url)
+            is_ours(&headers, public_url, false)
         };
         assert!(ours(None, "localhost:8080", None));
         assert!(ours(Some("http://LOCALHOST:8080"), "localhost:8080", None));
-        assert!(ours(Some("https://example.org"), "example.org:443", None));
+        assert!(!ours(Some("https://example.org"), "example.org:443", None));
+        assert!(ours(Some("https://example.org"), "example.org:443", Some("https://example.org")));
+        assert!(ours(Some("https://nas.local"), "nas.local:443", None));
         assert!(ours(Some("http://[::1]"), "[::1]:80", None));
         let public = Some("https://chat.example.org/palisade");
         assert!(ours(Some("https://chat.example.org"), "10.0.0.1:8080", public));

@@ -34,6 +34,17 @@ pub(super) fn admit(shared: &Shared, key: Option<&str>) -> Result<Option<String>
     }
 }
 
+/// Whether a client with this key may moderate. Without keys everybody may.
+pub(super) fn check_moderator(shared: &Shared, key: Option<&str>) -> Result<(), Refusal> {
+    match &shared.keys {
+        Some(keys) if !keys.moderates(key) => {
+            let detail = "this key may not moderate (`moderates = true` in the file of keys lets it); join as a member";
+            Err(Refusal::new(Code::Unauthorised, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the server judges with now.
 pub(super) fn standard(shared: &Shared, room: &str) -> Result<Standard, Refusal> {
     let description = described(&shared.classifiers.current().description);
@@ -75,6 +86,7 @@ async fn verdict(shared: &Arc<Shared>, room: &str, text: String) -> Result<Judge
     Ok(Judgement {
         verdict: judgement.verdict,
         fired: judgement.fired,
+        reasons: judgement.reasons,
         scores: moderate::by_label(&scored.scores, &description),
         release: description.release,
     })

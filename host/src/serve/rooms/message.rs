@@ -1,7 +1,7 @@
 //! The messages of `demo/ROOM.md`, between a page and a room.
 
 use palisade_protocols::backend::Release;
-use palisade_protocols::policy::{Fired, Verdict};
+use palisade_protocols::policy::{Fired, Reason, Verdict};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +18,7 @@ pub(super) enum Role {
 /// Somebody in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Person {
+    /// What everybody knows the client by. What it knows itself by stays with it: who has that is it.
     pub(super) client: String,
     pub(super) name: String,
     pub(super) role: Role,
@@ -36,6 +37,8 @@ pub(super) enum Action {
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
     pub(super) fired: Vec<Fired>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) reasons: Vec<Reason>,
     pub(super) scores: Map<String, Value>,
     pub(super) release: Release,
 }
@@ -165,6 +168,8 @@ pub(super) struct Message {
     pub(super) moderation: Option<Moderation>,
     /// Whether everybody has seen it.
     pub(super) was_shown: bool,
+    /// About what it takes in memory, and in a frame.
+    pub(super) bytes: usize,
 }
 
 /// The thresholds of a label that the room judges.

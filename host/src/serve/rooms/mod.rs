@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 pub(super) use door::{PATH, enter};
-use message::{Code, Message, Refusal, ToPage};
+use message::{Code, Judgement, Message, Refusal, ToPage};
 use room::{Connection, Event, Now, Output, Room, Seat};
 
 use super::metrics::{Metrics, StateLabels};
@@ -47,10 +47,13 @@ const LABEL_CHARS_MAX: usize = 64;
 const PEOPLE_MAX: usize = 64;
 /// Most connections of one client to a room: those that were lost and are not yet known to be count too.
 const CONNECTIONS_OF_CLIENT_MAX: usize = 8;
-/// Messages that a room keeps, and how many of them are told to who joins.
+/// Longest judgement of a browser, as JSON.
+const JUDGEMENT_BYTES_MAX: usize = 4_096;
+/// Messages that a room keeps, and how many of them are told to who joins: one frame, which a slow line takes in time.
 const MESSAGES_MAX: usize = 1_000;
 const HISTORY_MAX: usize = 200;
-/// What all rooms keep: beyond it a room lets go of its oldest messages early.
+const HISTORY_BYTES_MAX: usize = 256 << 10;
+/// What all rooms keep: beyond it a room with more than its share lets go of its oldest messages early.
 const ROOMS_BYTES_MAX: usize = 128 << 20;
 /// Messages and moderators' judgements of a client in so many seconds.
 const TEXTS_PACE_MAX: usize = 10;
@@ -164,6 +167,19 @@ impl Rooms {
         self.metrics.rooms.set(i64::try_from(places.len()).unwrap_or(i64::MAX));
     }
 
+    /// Forgets one empty room without messages, the one that has been empty for longest.
+    fn make_place(&self, places: &mut HashMap<String, Arc<Place>>) {
+        let empty = places.values().filter_map(|place| {
+            let inner = place.lock();
+            let is_bare = inner.room.has_no_messages();
+            Some((inner.room.empty_since().filter(|_| is_bare)?, place.name.clone(), inner.room.bytes()))
+        });
+        let Some((_, name, bytes)) = empty.min() else { return };
+        places.remove(&name);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.rooms.dec();
+    }
+
     /// Brings somebody into a room, which is made where it is not there. What it says comes out of the queue.
     fn join(
         self: &Arc<Self>,
@@ -193,6 +209,9 @@ impl Rooms {
             return Ok(place.clone());
         }
         self.forget_empty(places, now().instant);
+        if places.len() >= self.places_max {
+            self.make_place(places);
+        }
         if places.len() >= self.places_max {
             let detail = format!("there are rooms-max = {} rooms already", self.places_max);
             return Err(Refusal::new(Code::RoomFull, detail));
@@ -231,7 +250,8 @@ impl Rooms {
     fn count_bytes(&self, before: usize, inner: &mut Inner) {
         self.bytes.fetch_add(inner.room.bytes(), Ordering::Relaxed);
         self.bytes.fetch_sub(before, Ordering::Relaxed);
-        while self.bytes.load(Ordering::Relaxed) > ROOMS_BYTES_MAX {
+        let share = ROOMS_BYTES_MAX / self.places_max.max(1);
+        while self.bytes.load(Ordering::Relaxed) > ROOMS_BYTES_MAX && inner.room.bytes() > share {
             let before = inner.room.bytes();
             if !inner.room.forget_oldest() {
                 return;
@@ -247,7 +267,7 @@ impl Rooms {
         tracing::info!(
             target: "palisade_host::serve",
             room,
-            client = digest(&message.author.client),
+            client = message.author.client,
             verdict = verdict(message.server.verdict),
             text_bytes = message.text.len(),
             state,
@@ -294,11 +314,16 @@ fn now() -> Now {
     Now { instant: Instant::now(), unix_ms: i64::try_from(unix.as_millis()).unwrap_or(i64::MAX) }
 }
 
-/// What stands for a client in the log.
-fn digest(client: &str) -> String {
+/// What everybody knows a client by, in a room as in the log. Nobody can tell from it what the client knows itself by.
+fn public_id(client: &str) -> String {
     let mut digest = hex::encode(Sha256::digest(client));
-    digest.truncate(16);
+    digest.truncate(32);
     digest
+}
+
+/// Length of a judgement as JSON.
+fn bytes(judgement: &Judgement) -> usize {
+    serde_json::to_vec(judgement).map_or(0, |json| json.len()) // maps with string keys do not fail
 }
 
 #[cfg(test)]

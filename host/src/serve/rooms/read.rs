@@ -6,7 +6,7 @@ use palisade_protocols::policy::{Fired, Verdict};
 use serde_json::{Map, Value};
 
 use super::message::{Action, Code, FromPage, Judgement, NewMessage, Person, Refusal, Role};
-use super::{LABEL_CHARS_MAX, LABELS_MAX, NAME_CHARS_MAX, TEXT_BYTES_MAX};
+use super::{JUDGEMENT_BYTES_MAX, LABEL_CHARS_MAX, LABELS_MAX, NAME_CHARS_MAX, TEXT_BYTES_MAX, bytes};
 
 /// Why a frame is not understood.
 #[cfg_attr(test, derive(Debug, PartialEq))]
@@ -94,12 +94,17 @@ fn judgement(object: &Map<String, Value>) -> Result<Judgement, Refusal> {
         let part = release.and_then(|release| release.get(name)?.as_str()).filter(|part| is_label(part));
         part.map(str::to_owned).ok_or_else(|| wrong(&format!("release.{name}"), "a short string"))
     };
-    Ok(Judgement {
+    let judgement = Judgement {
         verdict: verdict(object).ok_or_else(|| wrong("verdict", "allow, review or block"))?,
         fired: fired.ok_or_else(|| wrong("fired", &format!("at most {LABELS_MAX} thresholds reached")))?,
+        reasons: Vec::new(),
         scores: scores.cloned().ok_or_else(|| wrong("scores", &format!("at most {LABELS_MAX} probabilities")))?,
         release: Release { name: part("name")?, version: part("version")?, digest: part("digest")? },
-    })
+    };
+    if bytes(&judgement) > JUDGEMENT_BYTES_MAX {
+        return Err(invalid("browser", &format!("a judgement of at most {JUDGEMENT_BYTES_MAX} bytes")));
+    }
+    Ok(judgement)
 }
 
 fn threshold_reached(value: &Value) -> Option<Fired> {
@@ -235,5 +240,10 @@ mod tests {
             let Err(Unread::Refused(refusal)) = judge(&wrong) else { panic!("{wrong}") };
             assert!(refusal.detail.starts_with(&format!("browser.{member}")), "{}", refusal.detail);
         }
+        let long: Map<String, Value> = (0..64).map(|label| (format!("{label:064}"), json!(0.5))).collect();
+        let mut wrong = good.clone();
+        wrong["scores"] = Value::Object(long);
+        let Err(Unread::Refused(refusal)) = judge(&wrong) else { panic!("{wrong}") };
+        assert_eq!(refusal.detail, "browser must be a judgement of at most 4096 bytes");
     }
 }

@@ -15,8 +15,11 @@ use super::message::{
     ToPage,
 };
 use super::pace::{Paces, TooFast};
-use super::view::View;
-use super::{CONNECTIONS_OF_CLIENT_MAX, HISTORY_MAX, MESSAGES_MAX, PEOPLE_MAX};
+use super::view::{Sight, View};
+use super::{CONNECTIONS_OF_CLIENT_MAX, HISTORY_BYTES_MAX, HISTORY_MAX, MESSAGES_MAX, PEOPLE_MAX, bytes};
+
+/// About what a message takes beside its text and judgements.
+const MESSAGE_BYTES: usize = 512;
 
 /// One connection to the room, in the order in which they came.
 pub(super) type Connection = u64;
@@ -140,6 +143,11 @@ impl Room {
         self.empty_since.filter(|_| self.pending.is_empty())
     }
 
+    /// Whether no message would be lost with the room.
+    pub(super) fn has_no_messages(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// About what the messages take in memory.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -189,15 +197,32 @@ impl Room {
         self.empty_since = None;
         let people = self.people();
         let others = self.seats.keys().copied().filter(|other| *other != connection).collect();
-        let mut history: Vec<View> =
-            self.messages.iter().rev().filter_map(|message| View::of(message, &you)).take(HISTORY_MAX).collect();
-        history.reverse();
-        let joined = ToPage::Joined { room: self.name.clone(), you, people: people.clone(), history, standard };
+        let joined = ToPage::Joined {
+            room: self.name.clone(),
+            history: self.history(&you),
+            you,
+            people: people.clone(),
+            standard,
+        };
         let mut outputs = vec![Output::Say { to: vec![connection], what: joined }];
         if !is_same(&people, &before) {
             outputs.push(Output::Say { to: others, what: ToPage::People { people } });
         }
         outputs
+    }
+
+    /// The last messages that somebody may see.
+    fn history(&self, person: &Person) -> Vec<View> {
+        let mut left = HISTORY_BYTES_MAX;
+        let seen = self.messages.iter().rev().filter_map(|message| View::of(message, person)).take(HISTORY_MAX);
+        let mut history: Vec<View> = seen
+            .map_while(|view| {
+                left = left.checked_sub(view.message.bytes)?;
+                Some(view)
+            })
+            .collect();
+        history.reverse();
+        history
     }
 
     fn leave(&mut self, connection: Connection, now: Now) -> Vec<Output> {
@@ -251,6 +276,7 @@ impl Room {
         };
         self.sequence += 1;
         let NewMessage { id, text, nudged, browser } = message;
+        let size = length(&text) + browser.as_ref().map_or(0, bytes) + bytes(&server);
         let message = Arc::new(Message {
             id,
             sequence: self.sequence,
@@ -263,8 +289,9 @@ impl Room {
             server,
             moderation: None,
             was_shown: state == State::Shown,
+            bytes: MESSAGE_BYTES + size,
         });
-        self.bytes += bytes(&message);
+        self.bytes += message.bytes;
         self.messages.push_back(message.clone());
         while self.messages.len() > MESSAGES_MAX && self.forget_oldest() {}
         self.tell(&message)
@@ -309,7 +336,7 @@ impl Room {
     /// Lets go of the oldest message; false where there is none.
     pub(super) fn forget_oldest(&mut self) -> bool {
         let oldest = self.messages.pop_front();
-        self.bytes -= oldest.as_deref().map_or(0, bytes);
+        self.bytes -= oldest.as_deref().map_or(0, |message| message.bytes);
         oldest.is_some()
     }
 
@@ -327,21 +354,17 @@ impl Room {
 
     /// Sends a message to everybody whom it concerns.
     fn tell(&self, message: &Arc<Message>) -> Vec<Output> {
-        let (mut whole, mut bare) = (Vec::new(), Vec::new());
+        let mut sights: BTreeMap<Sight, Vec<Connection>> = BTreeMap::new();
         for (connection, seat) in &self.seats {
-            match View::of(message, &seat.person) {
-                Some(view) if view.is_whole => whole.push(*connection),
-                Some(_) => bare.push(*connection),
-                None => {}
+            if let Some(view) = View::of(message, &seat.person) {
+                sights.entry(view.sight).or_default().push(*connection);
             }
         }
         let mut outputs = vec![Output::Changed(message.clone())];
-        for (to, is_whole) in [(whole, true), (bare, false)] {
-            if !to.is_empty() {
-                let message = View { message: message.clone(), is_whole };
-                outputs.push(Output::Say { to, what: ToPage::Message { message } });
-            }
-        }
+        outputs.extend(sights.into_iter().map(|(sight, to)| {
+            let message = View { message: message.clone(), sight };
+            Output::Say { to, what: ToPage::Message { message } }
+        }));
         outputs
     }
 }
@@ -359,18 +382,14 @@ fn too_fast(refused: &TooFast, id: &str) -> Vec<Output> {
     vec![Output::Refuse(Refusal::new(Code::TooFast, refused.to_string()).of(id))]
 }
 
+/// Length of a text as JSON: a control character takes six bytes.
+fn length(text: &str) -> usize {
+    text.len() + 5 * text.chars().filter(|character| character.is_control()).count()
+}
+
 /// RFC 3339, in UTC, with milliseconds.
 fn timestamp(now: Now) -> String {
     DateTime::from_timestamp_millis(now.unix_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// About what a message takes in memory.
-fn bytes(message: &Message) -> usize {
-    const FRAME: usize = 512;
-    const LABEL: usize = 128;
-    let labels = |judgement: &Judgement| (judgement.fired.len() + judgement.scores.len()) * LABEL;
-    let judgements = message.browser.as_ref().map_or(0, labels) + labels(&message.server);
-    FRAME + message.text.len() + judgements
 }
 
 #[cfg(test)]

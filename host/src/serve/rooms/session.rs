@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role as End, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
 use super::super::{Shared, Stage};
-use super::message::{Code, FromPage, Refusal, ToPage};
+use super::message::{Code, FromPage, Person, Refusal, Role, ToPage};
 use super::read::{Unread, read};
 use super::room::{Event, Output, Seat};
 use super::{CLOSE_MS_MAX, FRAME_BYTES_MAX, JOIN_MS_MAX, Joined, PING_MS, SEND_MS_MAX, SILENCE_MS_MAX, judge};
@@ -49,7 +49,7 @@ where
         .read_buffer_size(READ_BYTES)
         .max_frame_size(Some(FRAME_BYTES_MAX))
         .max_message_size(Some(FRAME_BYTES_MAX));
-    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let socket = WebSocketStream::from_raw_socket(stream, End::Server, Some(config)).await;
     let mut session = Session { shared, room, socket };
     let patience = Duration::from_millis(JOIN_MS_MAX);
     let entered = tokio::select! {
@@ -93,7 +93,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let frame = self.socket.next().await;
             let Some(text) = text(frame)? else { continue };
             let (person, key) = match read(text.as_bytes()) {
-                Ok(FromPage::Join { person, key }) => (person, key),
+                Ok(FromPage::Join { person, key }) => {
+                    (Person { client: super::public_id(&person.client), ..person }, key)
+                }
                 Ok(FromPage::Leave) => return Flow::Break(Ending::Left),
                 Ok(_) => {
                     self.refuse(Refusal::new(Code::NotJoined, "the first message must be join")).await?;
@@ -112,14 +114,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     continue;
                 }
             };
+            let is_let = match person.role {
+                Role::Moderator => judge::check_moderator(&self.shared, key.as_deref()),
+                Role::Member => Ok(()),
+            };
+            if let Err(refusal) = is_let {
+                self.turn_away(refusal).await?;
+                continue;
+            }
             let client = person.client.clone();
             let seat = Seat { person, key_name: key_name.clone() };
             let entered = judge::standard(&self.shared, &self.room)
                 .and_then(|standard| self.shared.rooms.join(&self.room, seat, standard));
             match entered {
                 Ok((joined, outgoing)) => {
-                    let digest = super::digest(&client);
-                    tracing::info!(target: "palisade_host::serve", room = self.room, client = digest, key = key_name, "joined a room");
+                    tracing::info!(target: "palisade_host::serve", room = self.room, client, key = key_name, "joined a room");
                     return Flow::Continue(Entered { joined: Arc::new(joined), client, outgoing, key, key_name });
                 }
                 Err(refusal) => self.turn_away(refusal).await?,
@@ -176,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             }
         }
-        let client = super::digest(&entered.client);
+        let client = entered.client;
         tracing::info!(target: "palisade_host::serve", room = self.room, client, why = why(&ending), "left a room");
         ending
     }

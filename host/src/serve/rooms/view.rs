@@ -6,11 +6,22 @@ use serde::{Serialize, Serializer};
 
 use super::message::{Author, Judgement, Message, Moderation, Person, Role, State};
 
-/// A message as one side may see it: whole, or without its text and judgements.
+/// A message as one side may see it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct View {
     pub(super) message: Arc<Message>,
-    pub(super) is_whole: bool,
+    pub(super) sight: Sight,
+}
+
+/// How much one side may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sight {
+    /// Neither the text nor any judgement.
+    Bare,
+    /// The text, and the room's judgement.
+    Text,
+    /// What its author's page thought of it as well.
+    All,
 }
 
 impl Serialize for View {
@@ -28,17 +39,17 @@ impl Serialize for View {
             server: Option<&'a Judgement>,
             moderation: Option<&'a Moderation>,
         }
-        let message = &*self.message;
+        let (message, is_seen) = (&*self.message, self.sight >= Sight::Text);
         let seen = Seen {
             id: &message.id,
             sequence: message.sequence,
             at: &message.at,
             author: &message.author,
-            text: self.is_whole.then_some(&message.text),
+            text: is_seen.then_some(&message.text),
             state: message.state,
             nudged: message.nudged,
-            browser: message.browser.as_ref().filter(|_| self.is_whole),
-            server: self.is_whole.then_some(&message.server),
+            browser: message.browser.as_ref().filter(|_| self.sight == Sight::All),
+            server: is_seen.then_some(&message.server),
             moderation: message.moderation.as_ref(),
         };
         seen.serialize(serializer)
@@ -49,13 +60,13 @@ impl View {
     /// What somebody may see of a message; nothing where it is none of their business.
     pub(super) fn of(message: &Arc<Message>, person: &Person) -> Option<Self> {
         let is_own = message.author.client == person.client;
-        let is_whole = match message.state {
-            _ if person.role == Role::Moderator => true,
-            State::Shown => true,
-            State::Held | State::Blocked if is_own => true,
-            State::Removed if is_own || message.was_shown => false,
+        let sight = match message.state {
+            _ if person.role == Role::Moderator => Sight::All,
+            State::Shown => Sight::Text,
+            State::Held | State::Blocked if is_own => Sight::Text,
+            State::Removed if is_own || message.was_shown => Sight::Bare,
             _ => return None,
         };
-        Some(Self { message: message.clone(), is_whole })
+        Some(Self { message: message.clone(), sight })
     }
 }

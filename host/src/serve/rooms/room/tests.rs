@@ -26,7 +26,13 @@ fn release() -> Release {
 fn judgement(verdict: Verdict) -> Judgement {
     let fired = Fired { label: "INSULT".into(), score: 0.9, threshold: 0.5, verdict };
     let fired = if verdict == Verdict::Allow { Vec::new() } else { vec![fired] };
-    Judgement { verdict, fired, scores: Map::from_iter([("INSULT".to_owned(), json!(0.9))]), release: release() }
+    Judgement {
+        verdict,
+        fired,
+        reasons: Vec::new(),
+        scores: Map::from_iter([("INSULT".to_owned(), json!(0.9))]),
+        release: release(),
+    }
 }
 
 impl Hall {
@@ -75,7 +81,8 @@ impl Hall {
     }
 
     fn send(&mut self, connection: Connection, number: u64, text: &str) -> Vec<Output> {
-        let message = NewMessage { id: id(number), text: text.into(), nudged: false, browser: None };
+        let browser = Some(judgement(Verdict::Allow));
+        let message = NewMessage { id: id(number), text: text.into(), nudged: false, browser };
         self.apply(Event::Message { connection, message })
     }
 
@@ -125,12 +132,15 @@ fn who_may_see_a_message_is_told_of_it() {
     {
         hall.say(ANA, verdict as u64, "hello", verdict);
         let bo = if bo_sees { vec![(state, Some("hello"))] } else { vec![] };
-        assert_eq!(messages(&hall.listen(ANA)), [(state, Some("hello"))]);
+        let author = hall.listen(ANA);
+        assert_eq!((messages(&author), &author[0]["message"]["browser"]), (vec![(state, Some("hello"))], &Value::Null));
         assert_eq!(messages(&hall.listen(BO)), bo);
         let moderator = hall.listen(MO);
         assert_eq!(messages(&moderator), [(state, Some("hello"))]);
         assert_eq!(moderator[0]["message"]["server"]["verdict"], json!(verdict));
         assert_eq!(moderator[0]["message"]["at"], "2025-11-21T16:45:00.123Z");
+        // What an author's page thought is for moderators alone.
+        assert_eq!(moderator[0]["message"]["browser"]["verdict"], "allow");
     }
     // Those who come later are told the same.
     hall.join(4, 4, Role::Member);
@@ -308,6 +318,15 @@ fn a_room_keeps_its_last_messages_and_tells_the_last_of_those() {
     assert_eq!((history.len(), &history[199]["sequence"]), (HISTORY_MAX, &json!(MESSAGES_MAX + 5)));
     while hall.room.forget_oldest() {}
     assert_eq!(hall.room.bytes(), 0);
+    // Long ones: fewer of them.
+    for number in 1..=MESSAGES_MAX as u64 {
+        hall.later(Duration::from_secs(1));
+        hall.say(1, number + 10_000, &"a".repeat(4_000), Verdict::Allow);
+    }
+    hall.join(3, 3, Role::Member);
+    let joined = hall.listen(3).remove(0);
+    let told = joined["history"].as_array().unwrap().len();
+    assert!(told > 50 && joined.to_string().len() < HISTORY_BYTES_MAX, "{told}");
 }
 
 #[test]
