@@ -13,6 +13,8 @@ use crate::{determinism, shell};
 
 /// Where the site is built.
 const DIST: &str = "demo/dist";
+/// The smaller release that the site has, beside the default one.
+const SMALL: &str = "palisade-small-strict.wasm";
 
 /// Builds the artefacts and all that is made of them for browsers, and tests it.
 pub(crate) fn run_alone() -> Result<()> {
@@ -30,13 +32,10 @@ pub(crate) fn site(built: &Built) -> Result<()> {
 /// The site beside the program, where `palisade serve` finds it; made anew where an artefact or a source is newer. Needs Node.js and npm.
 pub(crate) fn beside_program(built: &Built) -> Result<()> {
     let (made, place) = (root().join(DIST), built.palisade.with_file_name("site"));
-    let since = |path: &Path| path.metadata().and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut sources = vec![built.artefact_strict.clone()];
-    for folder in ["demo", "demo/public", "demo/src", "packages/moderation", "packages/moderation/src"] {
-        let entries = std::fs::read_dir(root().join(folder)).with_context(|| folder.to_owned())?;
-        sources.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()));
+    let mut newest = since(&built.artefact_strict).max(since(&built.artefact_strict.with_file_name(SMALL)));
+    for folder in ["demo", "packages/moderation"] {
+        newest = newest.max(newest_source(&root().join(folder))?);
     }
-    let newest = sources.iter().map(|path| since(path)).max().unwrap_or(SystemTime::UNIX_EPOCH);
     if since(&made.join("index.html")) < newest {
         site(built)?;
     }
@@ -47,6 +46,26 @@ pub(crate) fn beside_program(built: &Built) -> Result<()> {
         copy(&made, &place)?;
     }
     Ok(())
+}
+
+fn since(path: &Path) -> SystemTime {
+    path.metadata().and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When a file below a folder last changed, what is installed and built aside.
+fn newest_source(folder: &Path) -> Result<SystemTime> {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let is_made =
+            path.file_name().is_some_and(|name| ["node_modules", "dist", "test"].iter().any(|made| name == *made));
+        newest = newest.max(match path.is_dir() {
+            _ if is_made => continue,
+            true => newest_source(&path)?,
+            false => since(&path),
+        });
+    }
+    Ok(newest)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

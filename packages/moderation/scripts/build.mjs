@@ -1,6 +1,6 @@
 // Compiles src/ into dist/, and puts the generated contract beside it.
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -8,4 +8,10 @@ rmSync(`${root}dist`, { recursive: true, force: true });
 const { status } = spawnSync("npx", ["--no-install", "tsc", "--project", `${root}tsconfig.json`], { stdio: "inherit", cwd: root });
 if (status !== 0) process.exit(status ?? 1);
 mkdirSync(`${root}dist/contract`, { recursive: true });
-for (const name of readdirSync(`${root}src/contract`)) copyFileSync(`${root}src/contract/${name}`, `${root}dist/contract/${name}`);
+// npm packs a licence that lies beside package.json.
+for (const name of ["LICENSE", "NOTICE"]) copyFileSync(`${root}../../${name}`, `${root}${name}`);
+for (const name of readdirSync(`${root}src/contract`)) {
+  // jco's directive for its own tools, which bundlers warn of.
+  const source = readFileSync(`${root}src/contract/${name}`, "utf8").replace('"use components";\n', "");
+  writeFileSync(`${root}dist/contract/${name}`, source);
+}

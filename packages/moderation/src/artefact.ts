@@ -26,6 +26,8 @@ export type Open = (url: string) => Promise<Response>;
 /** Largest file that is read, whatever the server says. */
 const BYTES_MAX = 256 * 1024 * 1024;
 const CACHE = "palisade-artefacts";
+/** Copies that are kept, of those used last: a site may offer two releases. */
+const COPIES_MAX = 2;
 
 /** Gives the artefact, verified, from the cache or else from the network. */
 export async function obtain(source: Source, open: Open, onProgress: (progress: Progress) => void): Promise<Artefact> {
@@ -99,8 +101,8 @@ async function digest(content: Uint8Array<ArrayBuffer>): Promise<string> {
 }
 
 /** The cache's name of an artefact: its digest, wherever it came from. */
-function key(sha256: string): string {
-  return new URL(`/${CACHE}/${sha256}`, location.origin).href;
+function key(name: string): string {
+  return new URL(`/${CACHE}/${name}`, location.origin).href;
 }
 
 async function cached(sha256: string): Promise<Uint8Array<ArrayBuffer> | null> {
@@ -113,14 +115,38 @@ async function cached(sha256: string): Promise<Uint8Array<ArrayBuffer> | null> {
   }
 }
 
-/** Keeps a verified artefact. False where this place has no cache; throws `quota` where there is no room. */
-export async function keep(sha256: string, content: Uint8Array<ArrayBuffer>): Promise<boolean> {
+/** Keeps a verified artefact, and of the others those used last. False where this place has no cache; throws `quota` where there is no room. */
+export async function keep(sha256: string, { content, from }: Artefact): Promise<boolean> {
   if (typeof caches === "undefined") return false;
   try {
-    const headers = { "content-type": "application/wasm", "content-length": String(content.length) };
-    await (await caches.open(CACHE)).put(key(sha256), new Response(content, { headers }));
+    const cache = await caches.open(CACHE);
+    if (from === "network") await put(cache, key(sha256), content);
+    await prune(cache, key(sha256)).catch(() => {}); // the copy is there all the same
     return true;
   } catch (error) {
     throw new ModerationError({ code: "quota", reason: error instanceof Error ? error.message : String(error) });
   }
+}
+
+/** Writes a copy. Where there is no room, the others make some. */
+async function put(cache: Cache, copy: string, content: Uint8Array<ArrayBuffer>): Promise<void> {
+  const headers = { "content-type": "application/wasm", "content-length": String(content.length) };
+  const written = (): Promise<void> => cache.put(copy, new Response(content, { headers }));
+  try {
+    await written();
+  } catch (error) {
+    if (!(error instanceof DOMException && error.name === "QuotaExceededError")) throw error;
+    await Promise.all((await cache.keys()).map((other) => cache.delete(other)));
+    await written();
+  }
+}
+
+/** Notes that a copy was used just now, and drops all but those used last. */
+async function prune(cache: Cache, copy: string): Promise<void> {
+  const note = key("used");
+  const noted = (await (await cache.match(note))?.text())?.split(" ") ?? [];
+  const copies = (await cache.keys()).map(({ url }) => url).filter((url) => url !== note);
+  const used = [copy, ...noted, ...copies].filter((url, at, all) => copies.includes(url) && all.indexOf(url) === at);
+  await cache.put(note, new Response(used.slice(0, COPIES_MAX).join(" ")));
+  await Promise.all(used.slice(COPIES_MAX).map((url) => cache.delete(url)));
 }

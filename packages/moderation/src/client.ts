@@ -1,6 +1,6 @@
 // The caller's side of a worker.
 import type { Description } from "./contract/interface.js";
-import { ModerationError } from "./errors.js";
+import { ModerationError, type Problem } from "./errors.js";
 import type { Answer, Order } from "./serving.js";
 import type { Classified, Classifier, ClassifyOptions, Loading, LoadOptions } from "./types.js";
 
@@ -15,11 +15,13 @@ export interface Port {
 /** Starts a worker. `failed` is told when it cannot start, or dies. */
 export type Spawn = (answered: (answer: Answer) => void, failed: (reason: string) => void) => Port;
 
-/** How long a cancelled call may keep the worker busy before the worker is replaced. */
-const CANCEL_MS_MAX = 100;
+/** How long a cancelled call may keep the worker busy before another is started in its place, which takes as long again. */
+const CANCEL_MS_MAX = 50;
 
 interface Call {
   order: Order & { type: "classify" };
+  /** What is scored of it. */
+  done: Classified | null;
   resolve(classified: Classified): void;
   reject(reason: unknown): void;
   /** Takes the listener off the caller's signal. */
@@ -64,12 +66,18 @@ class Client implements Classifier {
   /** Settles when loading has. */
   readonly ready: Promise<void>;
 
+  /** The worker in service. */
   private port: Port | null = null;
+  /** The one that loads, and writes the copy. */
+  private first: Port | null = null;
+  /** The one that is starting, to take over from a worker in the middle of a cancelled call. */
+  private next: Port | null = null;
   private module: WebAssembly.Module | null = null;
   private readonly calls = new Map<number, Call>();
-  /** Cancelled calls of which the worker has not heard yet. */
-  private readonly cancelled = new Map<number, ReturnType<typeof setTimeout>>();
   private lastId = 0;
+  /** The call that the worker is in the middle of; 0 between calls. */
+  private turn = 0;
+  private patience: ReturnType<typeof setTimeout> | undefined;
   private end: ModerationError | null = null;
   private readonly settled: { stored: (stored: boolean) => void; ready: () => void };
 
@@ -87,15 +95,19 @@ class Client implements Classifier {
 
   start(order: Order): void {
     try {
-      const port: Port = this.spawn(
-        (answer) => port === this.port && this.take(answer),
-        (reason) => port === this.port && this.fail(new ModerationError({ code: "worker", reason })),
-      );
-      this.port = port;
-      port.post(order);
+      this.port = this.first = this.spawned(order);
     } catch (error) {
       this.fail(new ModerationError({ code: "worker", reason: error instanceof Error ? error.message : String(error) }));
     }
+  }
+
+  private spawned(order: Order): Port {
+    const port: Port = this.spawn(
+      (answer) => this.take(answer, port),
+      (reason) => this.lose(port, { code: "worker", reason }),
+    );
+    port.post(order);
+    return port;
   }
 
   classify(texts: readonly string[], options: ClassifyOptions = {}): Promise<Classified> {
@@ -113,6 +125,7 @@ class Client implements Classifier {
       const wanted = { spans: options.spans ?? false, words: options.words ?? false };
       const call: Call = {
         order: { type: "classify", id, texts: [...texts], options: options.labels ? { ...wanted, labels: [...options.labels] } : wanted },
+        done: null,
         resolve,
         reject,
         settle: () => signal?.removeEventListener("abort", aborted),
@@ -141,30 +154,48 @@ class Client implements Classifier {
     if (given > batchBytesMax) throw new ModerationError({ code: "batch-too-large", given, limit: batchBytesMax });
   }
 
-  /** Takes a call back. A worker in the middle of it hears nothing, so it is replaced where it does not answer soon. */
+  /** Takes a call back. A worker in the middle of it hears nothing, so another takes over where it does not end soon. */
   private cancel(id: number): void {
     this.finish(id);
     this.port?.post({ type: "cancel", id });
-    this.cancelled.set(
-      id,
-      setTimeout(() => this.replace(), CANCEL_MS_MAX),
-    );
+    if (id === this.turn) this.watch();
   }
 
+  private watch(): void {
+    this.patience = setTimeout(() => this.replace(), CANCEL_MS_MAX);
+  }
+
+  /** Starts another worker. Until that one has, this one stays: without a network, or without memory, none may start. */
   private replace(): void {
-    if (!this.module || this.end) return;
-    this.port?.terminate();
-    this.forgetCancelled();
-    this.start({ type: "restart", module: this.module });
-    for (const { order } of this.calls.values()) this.port?.post(order);
+    if (!this.module || this.next) return;
+    try {
+      this.next = this.spawned({ type: "restart", module: this.module });
+      this.next.hold?.(false);
+    } catch {
+      // as where it fails later: the old one goes on
+    }
   }
 
-  private forgetCancelled(): void {
-    for (const timer of this.cancelled.values()) clearTimeout(timer);
-    this.cancelled.clear();
+  /** The other worker has started. It takes over where the old one is still in the middle of a cancelled call; else it is not needed. */
+  private takeOver(old: Port, next: Port): void {
+    this.next = null;
+    if (this.turn === 0 || this.calls.has(this.turn)) return next.terminate();
+    this.endTurn();
+    this.port = next;
+    next.hold?.(this.calls.size > 0);
+    for (const { order, done } of this.calls.values()) {
+      old.post({ type: "cancel", id: order.id });
+      next.post({ ...order, texts: order.texts.slice(done?.results.length ?? 0) });
+    }
+    if (old === this.first) void this.stored.then(() => old.terminate()); // it may still be writing the copy
+    else old.terminate();
   }
 
-  private take(answer: Answer): void {
+  private take(answer: Answer, port: Port): void {
+    if (answer.type === "stored") return this.settleStored(answer); // of a worker that was replaced too
+    if (answer.type === "refused") return this.lose(port, answer.problem);
+    if (this.port && port === this.next) return this.takeOver(this.port, port);
+    if (port !== this.port) return;
     switch (answer.type) {
       case "progress":
         this.options.onProgress?.(answer.progress);
@@ -176,24 +207,40 @@ class Client implements Classifier {
         this.settled.ready();
         this.resolve(this);
         break;
-      case "stored":
-        if (answer.problem) this.options.onWarning?.(new ModerationError(answer.problem));
-        this.settled.stored(answer.stored);
-        if (this.calls.size === 0) this.port?.hold?.(false);
+      case "turn":
+        this.turn = answer.id;
+        if (!this.calls.has(answer.id)) this.watch(); // it was cancelled meanwhile
         break;
-      case "refused":
-        this.fail(new ModerationError(answer.problem));
-        break;
-      case "classified":
-        this.finish(answer.id)?.resolve({ ...answer.classification, milliseconds: answer.milliseconds });
+      case "scored":
+        this.endTurn();
+        this.add(answer);
         break;
       case "failed":
+        this.endTurn();
         this.finish(answer.id)?.reject(new ModerationError(answer.problem));
-        break;
-      case "cancelled":
-        clearTimeout(this.cancelled.get(answer.id));
-        this.cancelled.delete(answer.id);
     }
+  }
+
+  private endTurn(): void {
+    this.turn = 0;
+    clearTimeout(this.patience);
+  }
+
+  /** Adds what a turn gave, and answers a call that is complete. */
+  private add({ id, classification, milliseconds }: Answer & { type: "scored" }): void {
+    const call = this.calls.get(id);
+    if (!call) return;
+    const { done, order } = call;
+    const results = [...(done?.results ?? []), ...classification.results];
+    call.done = { ...classification, results, milliseconds: (done?.milliseconds ?? 0) + milliseconds };
+    if (results.length === order.texts.length) this.finish(id)?.resolve(call.done);
+  }
+
+  private settleStored({ stored, problem }: Answer & { type: "stored" }): void {
+    if (this.end) return;
+    if (problem) this.options.onWarning?.(new ModerationError(problem));
+    this.settled.stored(stored);
+    if (this.calls.size === 0) this.port?.hold?.(false);
   }
 
   private finish(id: number): Call | undefined {
@@ -204,13 +251,21 @@ class Client implements Classifier {
     return call;
   }
 
+  /** A worker did not start, or died. Only without the one in service nothing goes on. */
+  private lose(port: Port, problem: Problem): void {
+    if (port === this.port) return this.fail(new ModerationError(problem));
+    port.terminate();
+    if (port === this.next) this.next = null;
+    if (port === this.first) this.settled.stored(false);
+  }
+
   /** Ends everything, once. */
   private fail(error: ModerationError): void {
     if (this.end) return;
     this.end = error;
-    this.port?.terminate();
-    this.port = null;
-    this.forgetCancelled();
+    for (const port of [this.port, this.next, this.first]) port?.terminate();
+    this.port = this.next = this.first = null;
+    clearTimeout(this.patience);
     for (const call of this.calls.values()) {
       call.settle();
       call.reject(error);

@@ -33,7 +33,7 @@ export type Problem =
   | { code: "argument"; reason: string }
   /** The engine failed on one of the texts: try them one by one, and report this with the release's digest. */
   | { code: "engine"; reason: string }
-  /** The worker did not start. */
+  /** The worker did not start, or has ended. */
   | { code: "worker"; reason: string }
   /** The classifier was closed. */
   | { code: "closed" };
@@ -93,7 +93,7 @@ function wording(problem: Problem): string {
     case "engine":
       return `the engine failed: ${problem.reason}. Try the texts one by one`;
     case "worker":
-      return `the worker did not start (${problem.reason}): does the Content-Security-Policy allow it, and is worker.js beside index.js? The option \`worker\` takes one that you made`;
+      return `the worker did not start, or has ended (${problem.reason}). Load again; where it never starts: does the Content-Security-Policy allow it, and is worker.js beside index.js? The option \`worker\` takes one that you made`;
     case "closed":
       return "the classifier was closed";
   }

@@ -20,18 +20,19 @@ export type Answer =
   | { type: "started"; description: Description; module: WebAssembly.Module; loading: Loading | null }
   | { type: "stored"; stored: boolean; problem: Problem | null }
   | { type: "refused"; problem: Problem }
-  | { type: "classified"; id: number; classification: Classification; milliseconds: number }
-  | { type: "failed"; id: number; problem: Problem }
-  | { type: "cancelled"; id: number };
+  /** The worker hears nothing until it has scored the next texts of this call: `scored` or `failed` follows. */
+  | { type: "turn"; id: number }
+  /** What the turn gave. A call is over when all of its texts are scored. */
+  | { type: "scored"; id: number; classification: Classification; milliseconds: number }
+  | { type: "failed"; id: number; problem: Problem };
 
 /** Texts that are scored before the worker looks for orders again. The engine scores some short ones together. */
 const TURN_TEXTS = 8;
 
+/** What is left of a call. */
 interface Job {
   texts: string[];
   options: Options;
-  done: Classification | null;
-  milliseconds: number;
 }
 
 /** Answers orders for as long as the worker lives. Gives the function that takes them. */
@@ -45,13 +46,14 @@ export function serve(answer: (answer: Answer) => void, open: Open): (order: Ord
     if (working || !engine) return;
     working = true;
     for (let next = first(jobs); next; next = first(jobs)) {
-      const [id, job] = next;
+      const [id, { texts, options }] = next;
       jobs.delete(id);
+      answer({ type: "turn", id });
+      const began = performance.now();
       try {
-        await turn(engine, job);
-        const { done, texts, milliseconds } = job;
-        if (done && done.results.length === texts.length) answer({ type: "classified", id, classification: done, milliseconds });
-        else jobs.set(id, job);
+        const classification = await engine.classify(texts.slice(0, TURN_TEXTS), options);
+        answer({ type: "scored", id, classification, milliseconds: performance.now() - began });
+        if (texts.length > TURN_TEXTS) jobs.set(id, { texts: texts.slice(TURN_TEXTS), options });
       } catch (error) {
         answer({ type: "failed", id, problem: problemOf(error) });
       }
@@ -78,12 +80,11 @@ export function serve(answer: (answer: Answer) => void, open: Open): (order: Ord
         );
         break;
       case "classify":
-        jobs.set(order.id, { texts: order.texts, options: order.options, done: null, milliseconds: 0 });
+        jobs.set(order.id, { texts: order.texts, options: order.options });
         void work();
         break;
       case "cancel":
         jobs.delete(order.id);
-        answer({ type: "cancelled", id: order.id });
     }
   };
 }
@@ -97,7 +98,8 @@ async function start(
 ): Promise<void> {
   checkSupport();
   const began = performance.now();
-  const { content, from } = await obtain(source, open, (progress) => answer({ type: "progress", progress }));
+  const artefact = await obtain(source, open, (progress) => answer({ type: "progress", progress }));
+  const { content, from } = artefact;
   const obtained = performance.now();
   const module = await compile(coreModule(content));
   const engine = await Engine.start(module);
@@ -111,21 +113,11 @@ async function start(
     startedMs: performance.now() - obtained,
   });
   try {
-    const stored = source.cache && (from === "cache" || (await keep(source.sha256, content)));
+    const stored = source.cache && (await keep(source.sha256, artefact));
     answer({ type: "stored", stored, problem: null });
   } catch (error) {
     answer({ type: "stored", stored: false, problem: problemOf(error) });
   }
-}
-
-/** Scores the next texts of a job. */
-async function turn(engine: Engine, job: Job): Promise<void> {
-  const from = job.done?.results.length ?? 0;
-  const began = performance.now();
-  const part = await engine.classify(job.texts.slice(from, from + TURN_TEXTS), job.options);
-  job.milliseconds += performance.now() - began;
-  if (job.done) job.done.results.push(...part.results);
-  else job.done = part;
 }
 
 function first(jobs: Map<number, Job>): [number, Job] | null {

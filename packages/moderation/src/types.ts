@@ -22,7 +22,10 @@ export interface LoadOptions {
   sha256?: string;
   /** Bytes of the file, for progress in compressed answers, and to refuse a cut file early. */
   bytes?: number;
-  /** Whether to keep a copy in the browser's Cache API, by digest, and to look there first. True by default. */
+  /**
+   * Whether to keep a copy in the browser's Cache API, by digest, and to look there first. True by default. Of an origin's copies those of the
+   * two artefacts used last stay.
+   */
   cache?: boolean;
   /** Is told as bytes arrive. */
   onProgress?: (progress: Progress) => void;

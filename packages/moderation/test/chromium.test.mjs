@@ -1,5 +1,6 @@
 // The package in Chromium, as plain ES modules.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -7,16 +8,40 @@ import { artefacts } from "../scripts/artefacts.mjs";
 import { browse, cases, differing, serve } from "./parts.mjs";
 
 const [regular, small] = artefacts();
-const page = `<!doctype html><title>test</title><script type="module">import * as palisade from "/dist/index.js"; window.palisade = palisade;</script>`;
+/** A third artefact: the small one with an empty custom section, `a`, at its end. */
+const third = Buffer.concat([readFileSync(small.path), Buffer.from([0, 2, 1, 0x61])]);
+const thirdSha256 = createHash("sha256").update(third).digest("hex");
+const page = `<!doctype html><title>test</title><script type="module">
+  import * as palisade from "/dist/index.js";
+  window.palisade = palisade;
+  window.wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  window.long = "a few words that take their time to be read ".repeat(12);
+  // Workers whose script comes late, or not at all, counted.
+  window.workers = 0;
+  window.lateWorker = () => ((window.workers += 1), new Worker("/late/worker.js", { type: "module" }));
+  // A call of seconds that is cancelled in the middle.
+  window.cancelled = async (classifier) => {
+    const stale = new AbortController();
+    const slow = classifier.classify(Array(8).fill(long), { words: true, signal: stale.signal });
+    await wait(50);
+    stale.abort();
+    return slow.catch((error) => error.name);
+  };
+</script>`;
+const SCRIPT = { "content-type": "text/javascript", "cache-control": "no-store" };
+/** What `/late/worker.js` does: it answers after so many milliseconds, or never where this is null. */
+let lateMs = 0;
 let server;
 let browser;
 
 before(async () => {
   server = await serve([
+    ["/late/worker.js", (_, response) => (lateMs === null ? response.destroy() : setTimeout(() => response.writeHead(200, SCRIPT).end('import "/dist/worker.js";'), lateMs))],
     ["/dist/", fileURLToPath(new URL("../dist/", import.meta.url))],
     ["/regular.wasm", regular.path],
     ["/small.wasm", small.path],
     ["/other.wasm", small.path],
+    ["/third.wasm", (_, response) => response.end(third)],
     ["/gone.wasm", (request) => request.socket.destroy()],
     ["/policy", (_, response) => response.writeHead(200, { "content-type": "text/html", "content-security-policy": "worker-src 'none'" }).end(page)],
     ["/", (_, response) => response.writeHead(200, { "content-type": "text/html" }).end(page)],
@@ -108,6 +133,31 @@ test("without room for a copy it works all the same, and says so", async () => {
   await context.close();
 });
 
+test("of the copies those of the two artefacts used last are kept", async () => {
+  const { page, context } = await opened();
+  const from = async (artefact, sha256) => (await loading(page, { artefact, sha256 })).from;
+  assert.equal(await from("/small.wasm", small.sha256), "network");
+  assert.equal(await from("/regular.wasm", regular.sha256), "network");
+  assert.equal(await from("/gone.wasm", small.sha256), "cache");
+  assert.equal(await from("/third.wasm", thirdSha256), "network");
+  const names = await page.evaluate(async () => (await (await caches.open("palisade-artefacts")).keys()).map(({ url }) => url.split("/").at(-1)));
+  assert.deepEqual(names.sort(), [small.sha256, thirdSha256, "used"].sort());
+  assert.equal(await from("/gone.wasm", small.sha256), "cache");
+  assert.equal(await from("/gone.wasm", thirdSha256), "cache");
+  await context.close();
+});
+
+test("where there is no room for another copy the old ones go", async () => {
+  const { page, context } = await opened();
+  const session = await context.newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: server.url, quotaSize: regular.bytes + small.bytes / 2 });
+  assert.deepEqual([(await loading(page, { artefact: "/regular.wasm", sha256: regular.sha256 })).stored], [true]);
+  const loaded = await loading(page, { artefact: "/small.wasm", sha256: small.sha256 });
+  assert.deepEqual([loaded.from, loaded.stored, loaded.warnings, loaded.results], ["network", true, [], 1], loaded.message);
+  assert.equal((await loading(page, { artefact: "/gone.wasm", sha256: small.sha256 })).from, "cache");
+  await context.close();
+});
+
 test("a wrong digest, a missing file, a page that is no file", async () => {
   const { page, context } = await opened();
   assert.equal((await loading(page, { artefact: "/small.wasm", sha256: regular.sha256 })).code, "digest");
@@ -151,5 +201,83 @@ test("typing on cancels what is under way", async () => {
   }, small.sha256);
   assert.deepEqual([outcome.slow, outcome.results], ["AbortError", 1]);
   assert(outcome.waited < 3_000, `the next call waited ${outcome.waited} ms`);
+  await context.close();
+});
+
+test("the copy is completed though the worker that writes it is replaced", async () => {
+  const { page, context } = await opened();
+  const outcome = await page.evaluate(async (sha256) => {
+    const classifier = await palisade.load({ artefact: "/small.wasm", sha256, worker: lateWorker });
+    const slow = await cancelled(classifier);
+    const { results } = await classifier.classify(["hello"]);
+    const stored = await Promise.race([classifier.stored, wait(20_000).then(() => "not settled")]);
+    classifier.close();
+    return { slow, results: results.length, stored, workers };
+  }, small.sha256);
+  assert.deepEqual(outcome, { slow: "AbortError", results: 1, stored: true, workers: 2 });
+  assert.equal((await loading(page, { artefact: "/gone.wasm", sha256: small.sha256 })).from, "cache");
+  await context.close();
+});
+
+test("`stored` settles where the classifier is closed while the copy is written", async () => {
+  const { page, context } = await opened();
+  const stored = await page.evaluate(async (sha256) => {
+    const classifier = await palisade.load({ artefact: "/small.wasm", sha256 });
+    await cancelled(classifier);
+    await classifier.classify(["hello"]);
+    classifier.close();
+    return Promise.race([classifier.stored, wait(5_000).then(() => "not settled")]);
+  }, small.sha256);
+  assert.equal(typeof stored, "boolean");
+  await context.close();
+});
+
+test("a worker stays where no other can be started, and is replaced again when one can", async () => {
+  const { page, context } = await opened();
+  const load = () =>
+    page.evaluate(async (sha256) => {
+      window.classifier = await palisade.load({ artefact: "/small.wasm", sha256, worker: () => (window.refuse ? window.refuse() : lateWorker()) });
+      await classifier.stored;
+    }, small.sha256);
+  const outcome = () =>
+    page.evaluate(async () => {
+      const before = workers;
+      const slow = await cancelled(classifier);
+      const began = performance.now();
+      const next = await classifier.classify(["hello"]).then(({ results }) => results.length, (error) => error.message);
+      return { slow, next, started: workers - before, waited: performance.now() - began };
+    });
+  await load();
+  lateMs = null;
+  const offline = await outcome();
+  lateMs = 0;
+  const again = await outcome();
+  await page.evaluate("window.refuse = () => { throw new Error('no more workers'); }");
+  const refused = await outcome();
+  assert.deepEqual([offline.slow, offline.next, offline.started], ["AbortError", 1, 1]);
+  assert.deepEqual([again.slow, again.next, again.started], ["AbortError", 1, 1]);
+  assert.deepEqual([refused.slow, refused.next, refused.started], ["AbortError", 1, 0]);
+  assert(again.waited < offline.waited, `${again.waited} ms with a new worker, ${offline.waited} ms without`);
+  await context.close();
+});
+
+test("a worker that is slow to start is waited for", async () => {
+  const { page, context } = await opened();
+  await page.evaluate(async (sha256) => (window.classifier = await palisade.load({ artefact: "/small.wasm", sha256, worker: lateWorker })), small.sha256);
+  lateMs = 700;
+  const outcome = await page.evaluate(async () => {
+    await cancelled(classifier);
+    let answered = 0;
+    const until = performance.now() + 10_000;
+    // Someone who types on, and waits for nothing.
+    for (let typed = new AbortController(); answered === 0 && performance.now() < until; typed = new AbortController()) {
+      classifier.classify(["hello"], { signal: typed.signal }).then(({ results }) => (answered = results.length), () => {});
+      await wait(300);
+      typed.abort();
+    }
+    return { answered, workers };
+  });
+  lateMs = 0;
+  assert.deepEqual(outcome, { answered: 1, workers: 2 });
   await context.close();
 });

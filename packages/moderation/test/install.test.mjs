@@ -119,6 +119,6 @@ test("a Node project's tests run", () => {
 
 test("the tarball has what runs, and nothing else", () => {
   const names = execFileSync("tar", ["-tzf", tarball], { encoding: "utf8" }).trim().split("\n").sort();
-  assert(names.includes("package/README.md") && names.includes("package/dist/worker.js") && names.includes("package/dist/contract/classifier.js"));
-  assert.deepEqual(names.filter((name) => !/^package\/(dist\/.*\.(js|d\.ts)|package\.json|README\.md)$/.test(name)), []);
+  for (const name of ["README.md", "LICENSE", "NOTICE", "dist/worker.js", "dist/contract/classifier.js"]) assert(names.includes(`package/${name}`), name);
+  assert.deepEqual(names.filter((name) => !/^package\/(dist\/.*\.(js|d\.ts)|package\.json|README\.md|LICENSE|NOTICE)$/.test(name)), []);
 });

@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { judge, load, ModerationError, toUtf16 } from "@palisade/moderation";
 import { artefacts } from "../scripts/artefacts.mjs";
 import { batches, cases, differing, serve } from "./parts.mjs";
@@ -13,6 +14,8 @@ import { batches, cases, differing, serve } from "./parts.mjs";
 const [regular, small] = artefacts();
 const folder = mkdtempSync(join(tmpdir(), "palisade-moderation-"));
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
+/** A text that takes its time, most of all word by word. */
+const LONG = "a few words that take their time to be read ".repeat(12);
 let server;
 let classifier;
 
@@ -34,6 +37,21 @@ const refusal = (options) =>
       return error;
     },
   );
+
+/** Counts the workers that start from now until `end`. */
+function counted() {
+  let count = 0;
+  const started = () => (count += 1);
+  process.on("worker", started);
+  return { end: () => (process.off("worker", started), count) };
+}
+
+/** What a program of its own says, and its exit status; null where it did not end. */
+function ran(script) {
+  const root = new URL("..", import.meta.url);
+  const { stdout, status } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: root, encoding: "utf8", timeout: 20_000 });
+  return [stdout, status];
+}
 
 before(async () => {
   server = await serve([
@@ -175,9 +193,9 @@ test("a text of a megabyte is cut, and says so", async () => {
 
 test("a cancelled call rejects with the signal's reason, and the next one is answered", async () => {
   const stale = new AbortController();
-  const slow = classifier.classify(Array(64).fill("a few words that take their time to be read ".repeat(12)), { words: true, signal: stale.signal });
+  const slow = classifier.classify(Array(64).fill(LONG), { words: true, signal: stale.signal });
   const other = classifier.classify(["hello"]);
-  setTimeout(() => stale.abort(new Error("typed on")), 20);
+  setTimeout(20).then(() => stale.abort(new Error("typed on")));
   await assert.rejects(slow, /typed on/);
   const began = performance.now();
   const { labels, results } = await other;
@@ -192,7 +210,7 @@ test("a cancelled call rejects with the signal's reason, and the next one is ans
 test("loading can be given up, and a closed classifier says so", async () => {
   const stop = new AbortController();
   const loading = load({ artefact: regular.path, sha256: regular.sha256, signal: stop.signal });
-  setTimeout(() => stop.abort(new Error("gone")), 5);
+  setTimeout(5).then(() => stop.abort(new Error("gone")));
   await assert.rejects(loading, /gone/);
   const closed = await load({ artefact: small.path, sha256: small.sha256 });
   const pending = closed.classify(["a"]);
@@ -201,13 +219,58 @@ test("loading can be given up, and a closed classifier says so", async () => {
   await assert.rejects(closed.classify(["a"]), { code: "closed" });
 });
 
-test("a program ends though it did not close", () => {
+test("a call that is cancelled while it waits disturbs nobody", async () => {
+  const workers = counted();
+  const bulk = classifier.classify(Array(8).fill(LONG), { words: true });
+  let done = false;
+  bulk.finally(() => (done = true));
+  const until = performance.now() + 60_000;
+  for (let typed = new AbortController(); !done && performance.now() < until; typed = new AbortController()) {
+    classifier.classify(["hello"], { signal: typed.signal }).catch(() => {});
+    await setTimeout(200);
+    typed.abort();
+  }
+  assert(done, "the other call was not answered in a minute");
+  assert.equal((await bulk).results.length, 8);
+  assert.equal(workers.end(), 0);
+});
+
+test("a call keeps what is scored of it when the worker is replaced", async () => {
+  const texts = Array.from({ length: 64 }, (_, i) => `${LONG}${i}`);
+  const undisturbed = await classifier.classify(texts);
+  const workers = counted();
+  const bulk = classifier.classify(texts);
+  let done = false;
+  bulk.finally(() => (done = true));
+  const until = performance.now() + 60_000;
+  for (let typed = new AbortController(); !done && performance.now() < until; typed = new AbortController()) {
+    classifier.classify(Array(8).fill(LONG), { words: true, signal: typed.signal }).catch(() => {});
+    await setTimeout(300);
+    typed.abort();
+  }
+  assert(done, "the other call was not answered in a minute");
+  const { milliseconds, ...classified } = await bulk;
+  assert.deepEqual({ ...classified, milliseconds: 0 }, { ...undisturbed, milliseconds: 0 });
+  assert(milliseconds > 0);
+  assert(workers.end() > 0, "no worker was replaced");
+});
+
+test("a program ends though it did not close, and though it cancelled", () => {
   const script = `import { load } from "@palisade/moderation";
     const classifier = await load({ artefact: ${JSON.stringify(small.path)}, sha256: "${small.sha256}" });
     console.log((await classifier.classify(["hello"])).results.length);`;
-  const root = new URL("..", import.meta.url);
-  const { stdout, status } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: root, encoding: "utf8", timeout: 20_000 });
-  assert.deepEqual([stdout, status], ["1\n", 0]);
+  const cancelling = `
+    const stale = new AbortController();
+    const slow = classifier.classify(Array(8).fill(${JSON.stringify(LONG)}), { words: true, signal: stale.signal });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    stale.abort();
+    console.log(await slow.catch((error) => error.name));`;
+  const after = `
+    console.log((await classifier.classify(["hello"])).results.length);
+    await new Promise((resolve) => setTimeout(resolve, 500));`;
+  assert.deepEqual(ran(script), ["1\n", 0]);
+  assert.deepEqual(ran(script + cancelling), ["1\nAbortError\n", 0]);
+  assert.deepEqual(ran(script + cancelling + after), ["1\nAbortError\n1\n", 0]);
 });
 
 test("offsets count as strings do, in all scripts", async () => {
