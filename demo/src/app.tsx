@@ -1,12 +1,13 @@
 // The frame: name, pages, the model's state, and the page that is open.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { choose, storage, useModel, type Model } from "./model";
+import { choose, useModel, type Model } from "./model";
 import { Chat } from "./pages/chat";
 import { Compare } from "./pages/compare";
 import { Playground } from "./pages/playground";
 import { Notice } from "./parts/notice";
 import { releases } from "./releases";
-import { megabytes } from "./words";
+import { local, remember } from "./storage";
+import { megabytes, sentence } from "./words";
 
 const PAGES = [
   { path: "#/", name: "Playground", Page: Playground },
@@ -102,15 +103,11 @@ const THEMES = ["auto", "light", "dark"] as const;
 
 /** Light, dark, or as the system has it. */
 function Theme() {
-  const [theme, setTheme] = useState(() => storage()?.getItem("palisade-theme") ?? "auto");
+  const [theme, setTheme] = useState(() => local.getItem("palisade-theme") ?? "auto");
   useEffect(() => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    try {
-      storage()?.setItem("palisade-theme", theme);
-    } catch {
-      // no room: forgotten
-    }
+    remember(local, "palisade-theme", theme);
   }, [theme]);
   const next = THEMES[(THEMES.indexOf(theme as "auto") + 1) % THEMES.length] ?? "auto";
   return (
@@ -151,14 +148,10 @@ function Problem({ model }: { model: Model }) {
   return (
     <Notice
       kind="error"
-      title={code === "simd" ? "This browser cannot run the model" : "The model was not loaded"}
+      title={code === "simd" ? "This browser cannot run the model" : model.hasRun ? "The model has stopped" : "The model was not loaded"}
       action={code === "simd" ? null : { name: "Try again", run: () => void choose(model.choice) }}
     >
       {sentence(model.error.message)} {code && <code>{code}</code>}
     </Notice>
   );
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?]$/.test(text) ? "" : "."}`;
 }

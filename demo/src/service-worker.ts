@@ -12,7 +12,6 @@ interface FetchEvent extends LifeEvent {
   respondWith(response: Promise<Response>): void;
 }
 interface Scope {
-  skipWaiting(): Promise<void>;
   clients: { claim(): Promise<void> };
   addEventListener(type: "install" | "activate", listener: (event: LifeEvent) => void): void;
   addEventListener(type: "fetch", listener: (event: FetchEvent) => void): void;
@@ -24,12 +23,14 @@ const CACHE = PREFIX + __VERSION__;
 /** Longest wait for a page from the network where there is a copy. */
 const NETWORK_MS_MAX = 3_000;
 const page = new URL("./", location.href).href;
-const files = new Set(__FILES__.map((file) => new URL(file, location.href).href));
+const assets = new URL("./assets/", location.href).href;
+const files = __FILES__.map((file) => new URL(file, location.href).href);
 
 scope.addEventListener("install", (event) => {
-  const stored = caches.open(CACHE).then((cache) => cache.addAll([...files].map((file) => new Request(file, { cache: "reload" }))));
-  event.waitUntil(stored.then(() => scope.skipWaiting()));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files.map((file) => new Request(file, { cache: "reload" })))));
 });
+
+// A new version waits until the last window of the old one is closed: until then that may ask for files that the server has no more.
 
 scope.addEventListener("activate", (event) => {
   const old = caches.keys().then((names) => names.filter((name) => name.startsWith(PREFIX) && name !== CACHE));
@@ -41,7 +42,7 @@ scope.addEventListener("fetch", (event) => {
   const address = request.url.split(/[?#]/)[0] ?? "";
   if (request.method !== "GET") return;
   if (request.mode === "navigate" && address === page) event.respondWith(fresh(request));
-  else if (files.has(address) && address !== page) event.respondWith(kept(address, request));
+  else if (address.startsWith(assets)) event.respondWith(kept(address, request));
 });
 
 /** The page as it is now, or the copy where the network does not answer. */
@@ -53,12 +54,12 @@ async function fresh(request: Request): Promise<Response> {
   } catch {
     // no network, or a slow one
   }
-  return kept(page, request);
+  return (await caches.match(page, { cacheName: CACHE })) ?? fetch(request);
 }
 
-/** A copy; the files' names change with their content. */
+/** A copy, of whatever version: the files' names change with their content. */
 async function kept(address: string, request: Request): Promise<Response> {
-  return (await caches.match(address, { cacheName: CACHE })) ?? fetch(request);
+  return (await caches.match(address)) ?? fetch(request);
 }
 
 export {};

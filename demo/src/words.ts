@@ -1,5 +1,6 @@
 // How labels, numbers and verdicts are worded.
 import type { Fired, Label, Threshold, Verdict } from "@palisade/moderation";
+import type { Judgement, Reason } from "./room/protocol";
 
 const PHRASES: Record<string, string> = {
   TOXICITY: "rude or disrespectful",
@@ -31,6 +32,16 @@ export function phrase(fired: readonly Fired[]): string {
   return label ? (PHRASES[label] ?? title(label).toLowerCase()) : "fine";
 }
 
+const REASONS: Record<Reason, string> = {
+  "unsupported-language": "in a language that the model was not trained for",
+  truncated: "too long for the model, which read only its beginning",
+};
+
+/** What raised a verdict beside the labels, in words. */
+export function reasons({ reasons }: Judgement): string[] {
+  return (reasons ?? []).map((reason) => REASONS[reason] ?? reason);
+}
+
 export const VERDICTS: Record<Verdict, string> = { allow: "Allow", review: "Review", block: "Block" };
 
 /** The thresholds that the release's makers give. */
@@ -42,6 +53,11 @@ export function thresholds(labels: readonly Label[]): Threshold[] {
 /** Bytes in megabytes of a million, as networks count. */
 export function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** A message with a capital letter and a full stop. */
+export function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`;
 }
 
 /** A score with two digits; one that is less than half of the last digit is no zero. */

@@ -4,7 +4,7 @@ import { readFileSync, readdirSync, statSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { load } from "@palisade/moderation";
 import { artefacts } from "../../packages/moderation/scripts/artefacts.mjs";
-import { browse, enter, loaded, serveSite, texts, TIME_MS_MAX, visit } from "./parts.mjs";
+import { answerRoom, browse, browseWithoutStorage, enter, loaded, recommended, serveSite, serveVersions, texts, TIME_MS_MAX, visit } from "./parts.mjs";
 
 const [regular, small] = artefacts();
 let server;
@@ -25,6 +25,9 @@ const send = async (page, text) => {
   await message(page).fill(text);
   await page.getByRole("button", { name: "Send", exact: true }).click();
 };
+
+/** Ends the page's worker as a fault in it does. */
+const breakWorker = (page) => Promise.all(page.workers().map((worker) => worker.evaluate(() => void setTimeout(() => { throw new Error("the worker broke"); }))));
 
 test("what is typed is scored as everywhere, whatever was typed before it", async () => {
   const { page, context, complaints } = await visit(browser, server.url);
@@ -87,6 +90,67 @@ test("nothing leaves the page, and it works without a network", async () => {
   assert.match(facts, /from this browser's copy, verified/);
   assert.match(facts, /You are offline, and it works/);
   assert.match(facts, new RegExp(`sha256 ${regular.sha256.slice(0, 12)}`));
+  await context.close();
+});
+
+test("what leaves the page is counted: by the page, by its worker, and over a WebSocket", async () => {
+  const { page, context } = await visit(browser, server.url);
+  await answerRoom(page);
+  await page.getByText("comes from").waitFor();
+  const counts = page.locator("[data-requests]");
+  assert.equal(await counts.innerText(), "Nothing");
+  await page.evaluate(() => fetch("collect?text=idiot"));
+  await page.getByText("1 request", { exact: true }).waitFor();
+  assert.equal(page.workers().length, 1);
+  await page.workers()[0].evaluate(() => fetch("../collect", { method: "POST", body: "idiot" }).then(() => {}));
+  await page.getByText("2 requests", { exact: true }).waitFor();
+  await page.getByRole("link", { name: "Chat room" }).click();
+  await enter(page, "Ana", { place: "server" });
+  await send(page, "Hello everybody");
+  await page.locator(".message[data-state=shown]").waitFor();
+  await page.getByRole("link", { name: "Playground" }).click();
+  await page.getByText("2 requests, 3 messages to rooms").waitFor(); // to join, to say hello, and to leave
+  await context.close();
+});
+
+test("where no service worker may be installed, no copy is promised", async (t) => {
+  const without = await serveSite([["/service-worker.js", (_, response) => response.writeHead(404).end()]]);
+  t.after(() => without.close());
+  const { page, context } = await visit(browser, without.url);
+  await page.getByText("No copy is kept for offline use").waitFor();
+  await context.close();
+});
+
+test("a window of the previous version keeps its files until it is closed", async (t) => {
+  const site = await serveVersions();
+  t.after(() => site.close());
+  const { page, context } = await visit(browser, site.url);
+  await page.getByText("Try it: switch off your network").waitFor();
+  const caches = (page) => page.evaluate(async () => (await globalThis.caches.keys()).filter((name) => name.startsWith("palisade-site-")));
+  const [first] = await caches(page);
+  site.replace();
+  await page.evaluate(async () => {
+    const registration = await navigator.serviceWorker.getRegistration();
+    await registration.update();
+    const worker = registration.installing ?? registration.waiting;
+    while (!["installed", "activated"].includes(worker.state)) await new Promise((resolve) => worker.addEventListener("statechange", resolve, { once: true }));
+    // The fault came with the activation that follows at once.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  });
+  const [oldWorker] = [...site.names.keys()].filter((name) => name.startsWith("classifier-worker-"));
+  assert.equal((await fetch(`${site.url}/assets/${oldWorker}`)).status, 404, "the server has it no more");
+  await breakWorker(page);
+  await page.getByLabel("Your text").fill("You are a fool.");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("comes from").waitFor();
+
+  await page.close();
+  const later = await context.newPage();
+  await later.goto(site.url);
+  await later.getByText("Try it: switch off your network").waitFor();
+  assert.match(await later.content(), /assets\/index-next\.js/);
+  while ((await caches(later)).includes(first)) await later.waitForTimeout(100);
+  assert.deepEqual(await caches(later), ["palisade-site-next"]);
   await context.close();
 });
 
@@ -198,55 +262,192 @@ test("a message that is too long does not leave", async () => {
   await context.close();
 });
 
+test("a tab that was duplicated is somebody else", async () => {
+  const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
+  await enter(page, "Ana");
+  const [copy] = await Promise.all([context.waitForEvent("page"), page.evaluate(() => void open(location.href))]);
+  await loaded(copy);
+  await enter(copy, "Bo");
+  await page.getByText("2 people").waitFor();
+  await copy.getByText("2 people").waitFor();
+  await send(page, "Hello from the first tab");
+  assert.match(await copy.locator(".message").innerText(), /^Ana/);
+  await page.reload();
+  await loaded(page);
+  await enter(page, "Ana");
+  assert.match(await page.locator(".message").innerText(), /^You/, "the same tab after it was loaded again");
+  await context.close();
+});
+
+test("where storage is blocked the pages work, and forget", async (t) => {
+  const context = await browseWithoutStorage(t);
+  context.setDefaultTimeout(TIME_MS_MAX);
+  const tab = async (name, options) => {
+    const page = await context.newPage();
+    await page.goto(`${server.url}/#/chat`);
+    await page.getByRole("combobox", { name: "Model" }).selectOption("small");
+    await loaded(page);
+    await enter(page, name, options);
+    return page;
+  };
+  const ana = await tab("Ana");
+  const bo = await tab("Bo", { moderator: true });
+  await ana.getByText("2 people").waitFor();
+  await send(ana, "You are an idiot.");
+  await ana.getByRole("button", { name: "Send anyway" }).click();
+  await bo.locator("[data-id]").getByRole("button", { name: "Approve" }).click();
+  await ana.getByText("approved by a moderator").waitFor();
+  await send(ana, "Hello again");
+  await bo.locator(".bubble", { hasText: "Hello again" }).waitFor();
+});
+
+test("on plain HTTP there is no model, and the room of a server works", async () => {
+  const plain = await browse("--host-resolver-rules=MAP palisade.test 127.0.0.1");
+  try {
+    const context = await plain.newContext();
+    context.setDefaultTimeout(TIME_MS_MAX);
+    const page = await context.newPage();
+    await answerRoom(page);
+    await page.goto(`${server.url.replace("127.0.0.1", "palisade.test")}/#/chat`);
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    await page.getByRole("alert").getByText("serve the page over HTTPS").waitFor();
+    await enter(page, "Ana", { place: "server" });
+    await send(page, "Is anybody there?");
+    await page.locator(".message[data-state=shown]", { hasText: "Is anybody there?" }).waitFor();
+  } finally {
+    await plain.close();
+  }
+});
+
+test("what is typed while a message is judged is neither sent nor lost", async () => {
+  const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
+  const { heard } = await answerRoom(page);
+  await enter(page, "Ana", { place: "server" });
+  for (const [first, then] of [["Good morning everybody", ", how are you?"], ["You are an idiot", " of a dog, and a good one"]]) {
+    // Enter and a letter more at once, as a quick typist has it: the judgement comes after both.
+    await message(page).fill(first);
+    await message(page).evaluate((field, then) => {
+      field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+      field.value += then;
+      field.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    }, then);
+    await page.getByText("Not sent: the message was changed while it was judged.").waitFor();
+    assert.equal(await message(page).inputValue(), first + then);
+    assert.equal(await page.getByRole("alertdialog").count(), 0);
+  }
+  assert.deepEqual(heard.filter(({ type }) => type === "message"), []);
+  await message(page).press("Enter");
+  await page.getByRole("button", { name: "Send anyway" }).click();
+  await page.locator(".message").waitFor();
+  const [sent] = heard.filter(({ type }) => type === "message");
+  assert.equal(sent.text, "You are an idiot of a dog, and a good one");
+  assert(sent.browser.fired.length > 0);
+  await context.close();
+});
+
 test("over a WebSocket: a lost connection is made again, and the same message has the same id", async () => {
   const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
-  const heard = [];
-  let connections = 0;
-  const release = { name: "english-toxicity", version: "0.0.0", digest: "0".repeat(64) };
-  // The protocol's other end, as ROOM.md has it, in as far as this test needs it: a connection that breaks at will. "The same over palisade serve" has the real one.
-  await page.routeWebSocket(/\/v1\/rooms\/lounge$/, (socket) => {
-    connections += 1;
-    const number = connections;
-    socket.onMessage((data) => {
-      const said = JSON.parse(data);
-      heard.push(said);
-      if (said.type === "join") {
-        const you = { client: said.client, name: said.name, role: said.role };
-        socket.send(JSON.stringify({ type: "joined", room: "lounge", you, people: [you], history: [], release, policy: [{ label: "INSULT", review: 0.3, block: null }], later: true }));
-      } else if (said.type === "message" && number === 1) socket.close({ code: 1011 });
-      else if (said.type === "message" && said.text === "too many") socket.send(JSON.stringify({ type: "error", code: "too-fast", detail: "try again in 3 s", id: said.id }));
-      else if (said.type === "message") {
-        const server = { verdict: "allow", fired: [], scores: {}, release };
-        const author = { client: heard[0].client, name: heard[0].name };
-        socket.send(JSON.stringify({ type: "message", message: { id: said.id, sequence: 1, at: new Date().toISOString(), author, text: said.text, state: "shown", nudged: false, browser: said.browser, server, moderation: null } }));
-      }
-    });
+  const { heard, count } = await answerRoom(page, (said, tell, socket) => {
+    if (said.type === "message" && count() === 1) socket.close({ code: 1011 });
+    else if (said.text === "too many") tell({ type: "error", code: "too-fast", detail: "try again in 3 s", id: said.id });
+    else return false;
+    return true;
   });
-  await page.getByLabel("On a server").check();
-  await enter(page, "Ana");
+  await enter(page, "Ana", { place: "server" });
   await send(page, "Is anybody there?");
   await page.getByText("sending…").waitFor();
   await page.locator(".message[data-state=shown]").waitFor();
-  assert.equal(connections, 2);
+  assert.equal(count(), 2);
   const sent = heard.filter(({ type }) => type === "message");
   assert.equal(sent.length, 2);
   assert.deepEqual(sent[0], sent[1]);
   assert.equal(sent[0].browser.verdict, "allow");
   assert.deepEqual(Object.keys(heard[0]).sort(), ["client", "key", "name", "role", "type"]);
   await send(page, "too many");
-  await page.getByText("try again in 3 s").waitFor();
+  await page.getByText("Try again in 3 s").waitFor();
+  assert.equal(await message(page).inputValue(), "too many");
   await context.close();
 });
 
 test("a server without rooms is named", async () => {
   const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
   await page.getByLabel("Your name").fill("Ana");
-  await page.getByLabel("On a server").check();
+  await page.getByLabel("This server").check();
   await page.getByRole("button", { name: "Enter the room" }).click();
   await page.getByRole("alert").getByText("has no rooms, or cannot be reached").waitFor();
   await page.getByRole("button", { name: "Back" }).click();
   await page.getByLabel("Your name").waitFor();
   await context.close();
+});
+
+test("below a path, the rooms are there too", async (t) => {
+  const below = await serveSite([], { below: "/palisade/" });
+  t.after(() => below.close());
+  const { page, context } = await visit(browser, `${below.url}/palisade`, { hash: "#/chat" });
+  const addresses = [];
+  await page.routeWebSocket(/./, (socket) => void addresses.push(new URL(socket.url()).pathname));
+  await page.getByLabel("Your name").fill("Ana");
+  await page.getByLabel("This server").check();
+  await page.getByRole("button", { name: "Enter the room" }).click();
+  await page.getByText("connecting").waitFor();
+  assert.deepEqual(addresses, ["/palisade/v1/rooms/lounge"]);
+  await context.close();
+});
+
+test("a connection that the page's policy forbids is told, and not waited for", async (t) => {
+  const closed = await serveSite([], { policy: recommended().replace(/connect-src [^;]*/, "connect-src 'none'") });
+  t.after(() => closed.close());
+  const { page, context } = await visit(browser, closed.url, { hash: "#/chat", ready: false });
+  await page.getByLabel("Your name").fill("Ana");
+  await page.getByLabel("This server").check();
+  await page.getByRole("button", { name: "Enter the room" }).click();
+  await page.getByRole("alert").getByText("has no rooms, or cannot be reached").waitFor();
+  await context.close();
+});
+
+test("who may not moderate is told why, and can join as a member", async () => {
+  const { page, context } = await visit(browser, server.url, { hash: "#/chat", size: "phone" });
+  const detail = "the key may not moderate: a key of this server needs moderates = true for that";
+  const { heard } = await answerRoom(page, (said, tell, socket) => {
+    if (said.role !== "moderator") return false;
+    tell({ type: "error", code: "unauthorised", detail, id: null });
+    socket.close({ code: 1008 });
+    return true;
+  });
+  await page.getByLabel("Your name").fill("Bo");
+  await page.getByLabel("A moderator").check();
+  await page.getByLabel("This server").check();
+  await page.getByLabel("Key").fill("a key");
+  await page.getByRole("button", { name: "Enter the room" }).click();
+  await page.getByRole("alert").getByText("The key may not moderate").waitFor();
+  const isCovered = await page.locator("#room-name").evaluate((name) => name.getBoundingClientRect().top < document.querySelector("header.top").getBoundingClientRect().bottom);
+  assert.equal(isCovered, false, "the room's name is under the page's header");
+  assert.equal(await page.getByRole("alert").count(), 1);
+  await page.getByRole("button", { name: "Join as a member" }).click();
+  await page.getByText("Nobody has said anything yet.").waitFor();
+  assert.deepEqual(heard.map(({ role, key }) => [role, key]), [["moderator", "a key"], ["member", "a key"]]);
+  await context.close();
+});
+
+test("what was held for another reason than its scores says so, to its author and to moderators", async () => {
+  for (const moderator of [false, true]) {
+    const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
+    await answerRoom(page, (said, tell) => {
+      if (said.type !== "message") return false;
+      const release = { name: "english-toxicity", version: "0.0.0", digest: "0".repeat(64) };
+      const judgement = { verdict: "review", fired: [], scores: {}, release, reasons: ["unsupported-language", "truncated"] };
+      tell({ type: "message", message: { ...said, sequence: 1, at: new Date().toISOString(), author: { client: "public-1", name: "Ana" }, state: "held", browser: undefined, server: judgement, moderation: null } });
+      return true;
+    });
+    await enter(page, "Ana", { place: "server", moderator });
+    await send(page, "Guten Morgen zusammen");
+    const note = page.locator(".message-note", { hasText: "held for a moderator" });
+    await note.waitFor();
+    assert.match(await note.innerText(), /in a language that the model was not trained for, and too long .*; only you and moderators see it/);
+    assert.match(await page.locator(".message").innerText(), /^You/);
+    if (moderator) assert.match(await page.locator("[data-id]").innerText(), /In a language that the model was not trained for\.\s+Too long/);
+    await context.close();
+  }
 });
 
 /** Drops a file on the page, as a hand does. */
@@ -312,6 +513,39 @@ test("a CSV of 5,000 lines is scored, sorted, filtered and exported, and the pag
   await context.close();
 });
 
+test("a text that the engine fails on has no verdict, no scores, and no part in the plots", async () => {
+  const { page, context } = await visit(browser, server.url, { hash: "#/compare" });
+  // A fault in the engine's way to one text: it cannot be handed over.
+  await page.workers()[0].evaluate(() => {
+    for (const name of ["encode", "encodeInto"]) {
+      const encode = TextEncoder.prototype[name];
+      TextEncoder.prototype[name] = function (text, ...more) {
+        if (text.includes("⚡")) throw new Error("no way through");
+        return encode.call(this, text, ...more);
+      };
+    }
+  });
+  const lines = ["Thank you, that was kind", "You are an idiot ⚡", "You are an idiot", "Is the ferry on time"];
+  await page.getByLabel("Or paste texts").fill(lines.join("\n"));
+  await page.getByRole("button", { name: "Score the lines" }).click();
+  await page.getByText("4 texts in").waitFor();
+  assert.match(await page.locator('tr[data-row="2"]').innerText(), /failed\s+–/);
+  assert.match(await page.getByRole("button", { name: /^Insult 33%/ }).innerText(), /33%/);
+  const exported = async () => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export CSV" }).click()]);
+    return readFileSync(await download.path(), "utf8").split("\r\n");
+  };
+  const [header, , failed] = await exported();
+  const labels = header.split(",").length - 5;
+  assert.match(failed, new RegExp(`^You are an idiot ⚡,failed,{${labels + 2}}english-toxicity`));
+  await page.getByRole("combobox", { name: "Verdict" }).selectOption("allow");
+  await page.getByText("2 of 4 texts").waitFor();
+  await page.getByRole("combobox", { name: "Verdict" }).selectOption("failed");
+  await page.getByText("1 of 4 texts").waitFor();
+  assert.equal((await exported()).length, 2);
+  await context.close();
+});
+
 test("10,000 lines with broken quotes are told, and read again without quotes", async () => {
   const { page, context } = await visit(browser, server.url, { hash: "#/compare" });
   const lines = texts(10_000).map((text, i) => (i % 40 === 7 ? `${i},"${text}` : i % 40 === 9 ? `${i},"${text}" and more` : `${i},${quoted(text)}`));
@@ -337,6 +571,36 @@ test("files that are empty, too large, or of another encoding", async () => {
   await page.getByText("empty.csv has no rows").waitFor();
   await page.locator("input[type=file]").setInputFiles({ name: "latin.csv", mimeType: "text/csv", buffer: Buffer.from("text\ncaf\xe9 au lait\nhello\n", "latin1") });
   await page.getByText("The first: row 2, characters that are not utf-8").waitFor();
+  for (const name of ["latin.txt", "latin.log"]) {
+    await page.getByRole("button", { name: "Other texts" }).click();
+    await page.locator("input[type=file]").setInputFiles({ name, mimeType: "text/plain", buffer: Buffer.from("hello\ncaf\xe9 au lait\n", "latin1") });
+    await page.getByText("The first: row 2, characters that are not utf-8").waitFor();
+    assert.equal(await page.getByText("quotation mark").count(), 0);
+  }
+  await page.getByRole("button", { name: "Other texts" }).click();
+  await page.locator("input[type=file]").setInputFiles({ name: "excel.csv", mimeType: "text/csv", buffer: Buffer.from("\ufefftext;stars\ncafé au lait;5\n", "utf16le") });
+  await page.getByRole("button", { name: "café au lait" }).waitFor();
+  await page.getByRole("button", { name: "Other texts" }).click();
+  for (const name of ["large.csv", "large.txt", "large.log"]) {
+    const transfer = await page.evaluateHandle((name) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(64 * 1024 * 1024 + 1).fill(97)], name));
+      return transfer;
+    }, name);
+    await page.locator(".drop").dispatchEvent("drop", { dataTransfer: transfer });
+    await page.getByRole("alert").getByText(`${name} has 67,108,865 bytes; at most 67,108,864 are read here`).waitFor();
+  }
+  await context.close();
+});
+
+test("characters of several bytes come through, wherever the parts of a large file meet", async () => {
+  const { page, context } = await visit(browser, server.url, { hash: "#/compare" });
+  // 1.2 MB of two bytes a character, after an odd number of bytes.
+  const lines = Array.from({ length: 300 }, (_, i) => `${i},${"é".repeat(2_000)}`);
+  await drop(page, "accents.csv", ["n,text", ...lines].join("\n"));
+  await page.getByText("300 texts").first().waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  assert.equal(await page.locator(".notice.warning").count(), 0);
   await context.close();
 });
 
@@ -379,6 +643,44 @@ test("a wrong digest, a missing file and a cut one are told apart", async () => 
   await withArtefact((_, response) => response.writeHead(404).end(), alert(/status 404/));
   await withArtefact((_, response) => response.end(changed.subarray(0, 100_000)), alert(/100000 bytes.*cut/s));
   await withArtefact((_, response) => (response.writeHead(200, { "content-length": changed.length }), response.write(changed.subarray(0, 900_000), () => response.destroy())), alert(/connection ended after \d+ bytes/i));
+});
+
+test("a model that stops is told, and can be loaded again", async () => {
+  const { page, context } = await visit(browser, server.url);
+  await page.getByText("comes from").waitFor();
+  await breakWorker(page);
+  await page.getByLabel("Your text").fill("You are a fool.");
+  await page.getByText("The model has stopped").waitFor();
+  assert.match(await page.getByRole("alert").innerText(), /the worker broke/);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("comes from").waitFor();
+  await page.getByRole("alert").waitFor({ state: "detached" });
+  await context.close();
+});
+
+test("where the model stops, a server's room takes messages unjudged, and a local one waits", async () => {
+  for (const place of ["server", "local"]) {
+    const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
+    const { heard } = await answerRoom(page);
+    await enter(page, "Ana", { place });
+    await breakWorker(page);
+    await message(page).fill("Is anybody there?");
+    await page.getByText("The model has stopped").waitFor();
+    const button = page.getByRole("button", { name: "Send", exact: true });
+    if (place === "server") {
+      await page.getByText("Without the model, only the server judges.").waitFor();
+      await button.click();
+    } else {
+      await page.getByText("Without the model nobody judges").waitFor();
+      assert(await button.isDisabled());
+      await page.getByRole("button", { name: "Try again" }).click();
+      await page.getByText("Reads fine.").waitFor();
+      await button.click();
+    }
+    await page.locator(".message[data-state=shown]", { hasText: "Is anybody there?" }).waitFor();
+    assert.deepEqual(heard.filter(({ type }) => type === "message").map(({ text, browser }) => [text, browser]), place === "server" ? [["Is anybody there?", null]] : []);
+    await context.close();
+  }
 });
 
 test("without room for a copy it works, and says so", async () => {
@@ -430,6 +732,49 @@ test("everything is reached by keyboard", async () => {
   await page.getByRole("heading", { name: "A chat that asks first" }).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.id), "main");
   assert.equal(await page.title(), "Chat room · Palisade");
+  await context.close();
+});
+
+test("the keyboard keeps its place where what had it goes away", async () => {
+  const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
+  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.closest("[data-id]")?.innerText || document.activeElement.tagName);
+  const focusIs = (id) => page.waitForFunction((id) => document.activeElement.id === id, id);
+  await page.getByLabel("Your name").fill("Bo");
+  await page.getByLabel("A moderator").check();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement.tagName === "TEXTAREA");
+  for (const text of ["You are an idiot.", "You are a fool.", "He is an idiot."]) {
+    await page.keyboard.type(text);
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Send anyway" }).press("Enter");
+    await page.locator("[data-id]", { hasText: text }).waitFor();
+  }
+  await page.locator("[data-id]").first().getByRole("button", { name: "Approve" }).focus();
+  await page.keyboard.down("Enter");
+  await page.keyboard.down("Enter"); // held down: it repeats, and decides no more
+  await page.keyboard.up("Enter");
+  await page.waitForFunction(() => document.querySelectorAll("[data-id]").length === 2);
+  assert.match(await focused(), /You are a fool/);
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.querySelectorAll("[data-id]").length === 1);
+  assert.match(await focused(), /He is an idiot/);
+  await page.keyboard.press("Enter");
+  await page.getByText("Nothing is waiting for you.").waitFor();
+  assert.equal(await focused(), "queue-name");
+  await page.getByRole("button", { name: "Remove the message" }).first().press("Enter");
+  await page.locator(".message.removed").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("role")), "log");
+  await page.getByRole("button", { name: "Leave" }).press("Enter");
+  await page.getByLabel("Your name").waitFor();
+  await focusIs("main");
+
+  await page.goto(`${server.url}/#/compare`);
+  await page.getByRole("button", { name: "Use the sample comments" }).press("Enter");
+  await page.getByRole("button", { name: "Other texts" }).waitFor();
+  await focusIs("main");
+  await page.getByRole("button", { name: "Other texts" }).press("Enter");
+  await page.getByText("Or paste texts").waitFor();
+  await focusIs("main");
   await context.close();
 });
 

@@ -1,5 +1,8 @@
 // Many texts, in small calls, so that one can stop, and see them arrive.
-import type { Classifier } from "@palisade/moderation";
+import { ModerationError, type Classifier, type Verdict } from "@palisade/moderation";
+
+/** What became of a text: a verdict, or no scores to have one from. */
+export type Outcome = Verdict | "failed";
 
 /** Scores as they arrive, a row of `labels.length` numbers a text. */
 export interface Scoring {
@@ -7,7 +10,7 @@ export interface Scoring {
   labels: string[];
   scores: Float32Array;
   truncated: Uint8Array;
-  /** Texts that the engine failed on. */
+  /** Texts that the engine failed on: their scores stay 0, and mean nothing. */
   failed: Set<number>;
   /** Texts that are done, from the front. */
   done: number;
@@ -33,13 +36,27 @@ export async function score(scoring: Scoring, classifier: Classifier, signal: Ab
       await call(scoring, classifier, from, part, signal);
     } catch (error) {
       signal.throwIfAborted();
-      if ((error as { code?: string }).code !== "engine") throw error;
-      for (const [i, text] of part.entries()) await call(scoring, classifier, from + i, [text], signal).catch(() => scoring.failed.add(from + i));
-      signal.throwIfAborted();
+      if (!isEngine(error)) throw error;
+      for (const [i, text] of part.entries()) await callAlone(scoring, classifier, from + i, text, signal);
     }
     scoring.done = from + part.length;
     onProgress();
   }
+}
+
+/** One text by itself, which fails without the others. */
+async function callAlone(scoring: Scoring, classifier: Classifier, at: number, text: string, signal: AbortSignal): Promise<void> {
+  try {
+    await call(scoring, classifier, at, [text], signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isEngine(error)) throw error;
+    scoring.failed.add(at);
+  }
+}
+
+function isEngine(error: unknown): boolean {
+  return error instanceof ModerationError && error.code === "engine";
 }
 
 async function call(scoring: Scoring, classifier: Classifier, from: number, texts: string[], signal: AbortSignal): Promise<void> {
@@ -52,9 +69,10 @@ async function call(scoring: Scoring, classifier: Classifier, from: number, text
 }
 
 /** Counts of scores in equal bins of [0,1]. */
-export function histogram({ scores, labels, done }: Scoring, label: number, bins: number): number[] {
+export function histogram({ scores, labels, failed, done }: Scoring, label: number, bins: number): number[] {
   const counts = new Array<number>(bins).fill(0);
   for (let i = 0; i < done; i += 1) {
+    if (failed.has(i)) continue;
     const bin = Math.min(bins - 1, Math.floor((scores[i * labels.length + label] ?? 0) * bins));
     counts[bin] = (counts[bin] ?? 0) + 1;
   }

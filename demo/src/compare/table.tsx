@@ -1,9 +1,8 @@
 // A table of any length, of which only the rows in sight exist.
-import type { Verdict } from "@palisade/moderation";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { VerdictChip } from "../parts/verdict";
 import { number, title } from "../words";
-import type { Scoring } from "./scoring";
+import type { Outcome, Scoring } from "./scoring";
 
 export interface Sort {
   /** `row`, `verdict`, or a label. */
@@ -15,7 +14,7 @@ interface Properties {
   scoring: Scoring;
   /** Texts that pass the filters, in order. */
   order: Int32Array;
-  verdicts: Verdict[];
+  verdicts: Outcome[];
   sort: Sort;
   onSort(sort: Sort): void;
 }
@@ -61,25 +60,28 @@ export function ScoreTable({ scoring, order, verdicts, sort, onSort }: Propertie
           </thead>
           <tbody>
             {first > 0 && <Space rows={first} columns={columns.length + 2} />}
-            {Array.from(order.subarray(first, last), (text, i) => (
-              <tr key={text} aria-rowindex={first + i + 2} data-row={text + 1}>
-                <td class="row">{text + 1}</td>
-                <td class="text">
-                  <button type="button" class="cell" dir="auto" onClick={() => setOpened(text)} title="Show the whole text">
-                    {scoring.texts[text]?.slice(0, 300) || <i>blank</i>}
-                  </button>
-                </td>
-                <td>{scoring.failed.has(text) ? <span class="detail">failed</span> : <VerdictChip verdict={verdicts[text] ?? "allow"} />}</td>
-                {scoring.labels.map((label, at) => {
-                  const score = scoring.scores[text * scoring.labels.length + at] ?? 0;
-                  return (
-                    <td key={label} class="number" style={{ "--heat": score }}>
-                      {number(score)}
-                    </td>
-                  );
-                })}
-              </tr>
-            ))}
+            {Array.from(order.subarray(first, last), (text, i) => {
+              const verdict = verdicts[text] ?? "failed";
+              return (
+                <tr key={text} aria-rowindex={first + i + 2} data-row={text + 1}>
+                  <td class="row">{text + 1}</td>
+                  <td class="text">
+                    <button type="button" class="cell" dir="auto" onClick={() => setOpened(text)} title="Show the whole text">
+                      {scoring.texts[text]?.slice(0, 300) || <i>blank</i>}
+                    </button>
+                  </td>
+                  <td>{verdict === "failed" ? <span class="detail">failed</span> : <VerdictChip verdict={verdict} />}</td>
+                  {scoring.labels.map((label, at) => {
+                    const score = scoring.scores[text * scoring.labels.length + at] ?? 0;
+                    return (
+                      <td key={label} class="number" style={{ "--heat": score }}>
+                        {verdict === "failed" ? "–" : number(score)}
+                      </td>
+                    );
+                  })}
+                </tr>
+              );
+            })}
             {last < order.length && <Space rows={order.length - last} columns={columns.length + 2} />}
           </tbody>
         </table>

@@ -3,46 +3,54 @@ import type { Threshold } from "@palisade/moderation";
 import { useEffect, useId, useReducer, useRef, useState } from "preact/hooks";
 import type { Model } from "../model";
 import { Composer } from "../parts/composer";
+import { focusNew } from "../parts/focus";
 import { MessageItem } from "../parts/message-item";
 import { Notice } from "../parts/notice";
 import { Queue } from "../parts/queue";
 import { VerdictChip } from "../parts/verdict";
+import { ownClient, uuid } from "../room/client";
 import { judgementOf } from "../room/judgement";
 import { joinLocal } from "../room/local";
 import { NAME_MAX, type Action, type Judgement, type Message, type Person, type Role, type Room, type RoomEvent } from "../room/protocol";
 import { joinServer } from "../room/socket";
-import { count, thresholds } from "../words";
+import { remember, session } from "../storage";
+import { count, sentence, thresholds } from "../words";
 
 interface Entry {
   name: string;
   room: string;
   role: Role;
   place: "local" | "server";
-  server: string;
   key: string;
 }
 
+const FIRST: Entry = { name: "", room: "lounge", role: "member", place: "local", key: "" };
+
 export function Chat({ model }: { model: Model }) {
-  const [entry, setEntry] = useState<Entry | null>(null);
-  return entry ? <InRoom key={JSON.stringify(entry)} entry={entry} model={model} onLeave={() => setEntry(null)} /> : <Door onEnter={setEntry} model={model} />;
+  const [entry, setEntry] = useState<Entry>(() => ({ ...FIRST, name: session.getItem("palisade-name") ?? "" }));
+  const [isIn, setIn] = useState(false);
+  const leave = (): void => {
+    focusNew();
+    setIn(false);
+  };
+  const enter = (entry: Entry): void => {
+    focusNew(); // until the field for messages is there
+    setEntry(entry);
+    setIn(true);
+  };
+  if (!isIn) return <Door last={entry} model={model} onEnter={enter} />;
+  return <InRoom key={JSON.stringify(entry)} entry={entry} model={model} onEnter={enter} onLeave={leave} />;
 }
 
-/** The form before the room. */
-function Door({ onEnter, model }: { onEnter(entry: Entry): void; model: Model }) {
+/** The form before the room, as it was filled in last. */
+function Door({ last, onEnter, model }: { last: Entry; onEnter(entry: Entry): void; model: Model }) {
   const id = useId();
-  const [entry, setEntry] = useState<Entry>(() => ({
-    name: sessionStorage.getItem("palisade-name") ?? "",
-    room: "lounge",
-    role: "member",
-    place: "local",
-    server: location.origin,
-    key: "",
-  }));
+  const [entry, setEntry] = useState(last);
   const set = (part: Partial<Entry>): void => setEntry({ ...entry, ...part });
   const enter = (event: Event): void => {
     event.preventDefault();
     const name = entry.name.trim();
-    sessionStorage.setItem("palisade-name", name);
+    remember(session, "palisade-name", name);
     onEnter({ ...entry, name });
   };
   return (
@@ -75,15 +83,11 @@ function Door({ onEnter, model }: { onEnter(entry: Entry): void; model: Model })
           </fieldset>
           <fieldset>
             <legend class="field-name">The room is</legend>
-            <Choice name={`${id}-place`} checked={entry.place === "local"} onPick={() => set({ place: "local" })} title="In this browser" detail="its tabs talk to each other, without a server" />
-            <Choice name={`${id}-place`} checked={entry.place === "server"} onPick={() => set({ place: "server" })} title="On a server" detail="palisade serve" />
+            <Choice name={`${id}-place`} checked={entry.place === "local"} onPick={() => set({ place: "local" })} title="Tabs of this browser" detail="they talk to each other, without a server" />
+            <Choice name={`${id}-place`} checked={entry.place === "server"} onPick={() => set({ place: "server" })} title="This server" detail="for everybody, where palisade serve has this page" />
           </fieldset>
           {entry.place === "server" && (
             <>
-              <label for={`${id}-server`} class="field-name">
-                Server
-              </label>
-              <input id={`${id}-server`} type="url" required pattern="https?://.+" value={entry.server} onInput={({ currentTarget }) => set({ server: currentTarget.value })} />
               <label for={`${id}-key`} class="field-name">
                 Key <span class="optional">if the server wants one</span>
               </label>
@@ -146,26 +150,28 @@ function Choice({ name, checked, onPick, title, detail }: { name: string; checke
 
 interface RoomState {
   joined: boolean;
-  connection: { state: "open" | "lost" | "ended"; detail: string };
+  connection: RoomEvent & { type: "connection" };
+  /** What the room calls this tab. */
+  you: string;
   people: Person[];
   messages: Message[];
   policy: Threshold[];
   /** Sent, and not answered yet. */
   pending: { id: string; text: string }[];
-  /** Why something was refused, by id. */
-  refused: { id: string | null; text: string; detail: string } | null;
+  /** What was refused last, and why. Without a text where it was no message. */
+  refused: { text: string; detail: string } | null;
 }
 
 type Change = RoomEvent | { type: "sent"; id: string; text: string } | { type: "dismissed" };
 
-const NOWHERE: RoomState = { joined: false, connection: { state: "lost", detail: "connecting" }, people: [], messages: [], policy: [], pending: [], refused: null };
+const NOWHERE: RoomState = { joined: false, connection: { type: "connection", state: "lost", detail: "connecting", code: null }, you: "", people: [], messages: [], policy: [], pending: [], refused: null };
 
 function changed(state: RoomState, change: Change): RoomState {
   switch (change.type) {
     case "connection":
       return { ...state, connection: change };
     case "joined":
-      return { ...state, joined: true, people: change.people, messages: change.history, policy: change.policy };
+      return { ...state, joined: true, you: change.you.client, people: change.people, messages: change.history, policy: change.policy };
     case "people":
       return { ...state, people: change.people };
     case "message": {
@@ -176,7 +182,7 @@ function changed(state: RoomState, change: Change): RoomState {
     }
     case "error": {
       const text = state.pending.find(({ id }) => id === change.id)?.text ?? "";
-      return { ...state, pending: state.pending.filter(({ id }) => id !== change.id), refused: { id: change.id, text, detail: change.detail } };
+      return { ...state, pending: state.pending.filter(({ id }) => id !== change.id), refused: { text, detail: change.detail } };
     }
     case "sent":
       return { ...state, pending: [...state.pending, change], refused: null };
@@ -185,34 +191,30 @@ function changed(state: RoomState, change: Change): RoomState {
   }
 }
 
-/** The tab's own name for itself. */
-function client(): string {
-  const known = sessionStorage.getItem("palisade-client") ?? crypto.randomUUID();
-  sessionStorage.setItem("palisade-client", known);
-  return known;
-}
-
-function InRoom({ entry, model, onLeave }: { entry: Entry; model: Model; onLeave(): void }) {
+function InRoom({ entry, model, onEnter, onLeave }: { entry: Entry; model: Model; onEnter(entry: Entry): void; onLeave(): void }) {
   const [state, apply] = useReducer(changed, NOWHERE);
   const room = useRef<Room | null>(null);
-  const you: Person = { client: client(), name: entry.name, role: entry.role };
   const classifier = model.state === "ready" ? model.classifier : null;
   const latest = useRef(classifier);
   latest.current = classifier;
   const isModerator = entry.role === "moderator";
 
   useEffect(() => {
+    const you: Person = { client: ownClient(), name: entry.name, role: entry.role };
+    let joined: Room | null = null;
     if (entry.place === "server") {
-      room.current = joinServer({ server: entry.server, room: entry.room, you, key: entry.key || null, onEvent: apply });
+      joined = joinServer({ room: entry.room, you, key: entry.key || null, onEvent: apply });
     } else if (classifier) {
       const policy = thresholds(classifier.description.labels);
       const judge = (text: string): Promise<Judgement> => {
         if (!latest.current) throw new Error("the model is not loaded: send again in a moment");
         return judgementOf(latest.current, text, policy);
       };
-      room.current = joinLocal({ room: entry.room, you, release: classifier.description.release, policy, judge, onEvent: apply });
+      joined = joinLocal({ room: entry.room, you, release: classifier.description.release, policy, judge, onEvent: apply });
     }
-    return () => room.current?.close();
+    room.current = joined;
+    // Once each: to close a room again throws, and then no other would be joined.
+    return () => joined?.close();
   }, [entry.place === "local" && classifier]);
 
   const list = useRef<HTMLDivElement>(null);
@@ -221,11 +223,15 @@ function InRoom({ entry, model, onLeave }: { entry: Entry; model: Model; onLeave
   }, [state.messages.length, state.pending.length]);
 
   const send = (text: string, nudged: boolean, browser: Judgement | null): void => {
-    const id = crypto.randomUUID();
+    const id = uuid();
     apply({ type: "sent", id, text });
     room.current?.send({ id, text, nudged, browser });
   };
   const moderate = (id: string, action: Action): void => room.current?.moderate(id, action);
+  const remove = (id: string): void => {
+    list.current?.focus(); // the button goes with what it does
+    moderate(id, "remove");
+  };
   const { connection } = state;
 
   return (
@@ -235,9 +241,15 @@ function InRoom({ entry, model, onLeave }: { entry: Entry; model: Model; onLeave
           <div>
             <h1 id="room-name"># {entry.room}</h1>
             <p class="detail">
-              <span class={`dot ${connection.state}`} /> {entry.place === "local" ? "tabs of this browser" : new URL(entry.server).host}
-              {connection.state !== "open" && `: ${connection.detail}`} · {count(state.people.length, "person", "people")}
-              <span class="people">{state.people.map(({ name, role }) => (role === "moderator" ? `${name} (moderator)` : name)).join(", ")}</span>
+              <span class={`dot ${connection.state}`} /> {entry.place === "local" ? "tabs of this browser" : location.host}
+              {connection.state === "lost" && `: ${connection.detail}`}
+              {state.people.length > 0 && (
+                <>
+                  {" · "}
+                  {count(state.people.length, "person", "people")}
+                  <span class="people">{state.people.map(({ name, role }) => (role === "moderator" ? `${name} (moderator)` : name)).join(", ")}</span>
+                </>
+              )}
             </p>
           </div>
           <button type="button" class="quiet" onClick={onLeave}>
@@ -245,8 +257,12 @@ function InRoom({ entry, model, onLeave }: { entry: Entry; model: Model; onLeave
           </button>
         </header>
         {connection.state === "ended" && (
-          <Notice kind="error" title="Not in the room" action={{ name: "Back", run: onLeave }}>
-            {connection.detail}. A room in this browser works without a server.
+          <Notice
+            kind="error"
+            title="Not in the room"
+            action={connection.code === "unauthorised" && isModerator ? { name: "Join as a member", run: () => onEnter({ ...entry, role: "member" }) } : { name: "Back", run: onLeave }}
+          >
+            {sentence(connection.detail)} A room of this browser's tabs works without a server.
           </Notice>
         )}
         <div class="messages" role="log" aria-label="Messages" tabIndex={0} ref={list}>
@@ -258,7 +274,7 @@ function InRoom({ entry, model, onLeave }: { entry: Entry; model: Model; onLeave
             </p>
           )}
           {state.messages.map((message) => (
-            <MessageItem key={message.id} message={message} isMine={message.author.client === you.client} onRemove={isModerator ? () => moderate(message.id, "remove") : null} />
+            <MessageItem key={message.id} message={message} isMine={message.author.client === state.you} onRemove={isModerator ? () => remove(message.id) : null} />
           ))}
           {state.pending.map(({ id, text }) => (
             <div key={id} class="message mine pending">
@@ -271,11 +287,10 @@ function InRoom({ entry, model, onLeave }: { entry: Entry; model: Model; onLeave
         </div>
         {state.refused && (
           <Notice kind="error" title="Not accepted" action={{ name: "Dismiss", run: () => apply({ type: "dismissed" }) }}>
-            {state.refused.detail}
-            {state.refused.text && <q dir="auto">{state.refused.text.slice(0, 200)}</q>}
+            {sentence(state.refused.detail)} {state.refused.text && "Your text is back in the field."}
           </Notice>
         )}
-        <Composer model={model} policy={state.policy} disabled={!state.joined || connection.state === "ended"} onSend={send} />
+        <Composer model={model} roomJudges={entry.place === "server"} policy={state.policy} disabled={!state.joined || connection.state === "ended"} refused={state.refused?.text ? state.refused : null} onSend={send} />
       </section>
       {isModerator && <Queue messages={state.messages} onModerate={moderate} hasOwnFeedback={entry.place === "local"} />}
     </div>

@@ -1,14 +1,15 @@
 // Many texts at once: a table, how scores are spread, filters, export.
-import { judge, type Classifier, type Threshold, type Verdict } from "@palisade/moderation";
+import { judge, type Classifier, type Threshold } from "@palisade/moderation";
 import Papa from "papaparse";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import sample from "../../comments.txt?raw";
 import { Plot } from "../compare/plot";
-import { hasHeader, readCsv, readLines, ROWS_MAX, textColumn, type Table } from "../compare/read";
-import { begun, histogram, score, type Scoring } from "../compare/scoring";
+import { hasHeader, isText, readFile, readLines, ROWS_MAX, textColumn, type Table } from "../compare/read";
+import { begun, histogram, score, type Outcome, type Scoring } from "../compare/scoring";
 import { ScoreTable, type Sort } from "../compare/table";
 import { isAbort, type Model } from "../model";
 import { download } from "../parts/download";
+import { focusMain, focusNew } from "../parts/focus";
 import { Notice } from "../parts/notice";
 import { count, milliseconds, thresholds, title, VERDICTS } from "../words";
 
@@ -21,16 +22,18 @@ export function Compare({ model }: { model: Model }) {
   const [file, setFile] = useState<File | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const [reading, setReading] = useState(false);
+  const shown = useRef(table);
+  useEffect(() => {
+    if (shown.current !== table) focusNew(); // what had the focus is gone
+    shown.current = table;
+  }, [table]);
 
   const open = async (file: File, quotes: boolean): Promise<void> => {
     setProblem(null);
     setReading(true);
     try {
-      const isText = /\.(txt|log)$/i.test(file.name);
-      const table = isText ? readLines(await file.text(), file.name) : await readCsv(file, quotes);
-      if (table.rows.length === 0) throw new Error(`${file.name} has no rows`);
-      setFile(isText ? null : file);
-      setTable(table);
+      setTable(await readFile(file, quotes));
+      setFile(isText(file) ? null : file);
     } catch (error) {
       setProblem(error instanceof Error ? error.message : String(error));
     } finally {
@@ -177,7 +180,7 @@ function Scores({ table, model, onClose, onWithoutQuotes }: ScoresProperties) {
           </div>
           <div class="buttons">
             {running && (
-              <button type="button" onClick={stop}>
+              <button type="button" onClick={() => (focusMain(), stop())}>
                 Stop
               </button>
             )}
@@ -231,7 +234,7 @@ function Scores({ table, model, onClose, onWithoutQuotes }: ScoresProperties) {
       </section>
       {scoring && (
         <section class="card" aria-label="Texts">
-          <Filters filter={filter} labels={scoring.labels} onChange={setFilter} shown={order.length} of={done} />
+          <Filters filter={filter} labels={scoring.labels} failed={scoring.failed.size} onChange={setFilter} shown={order.length} of={done} />
           <ScoreTable scoring={scoring} order={order} verdicts={verdicts} sort={sort} onSort={setSort} />
         </section>
       )}
@@ -249,7 +252,7 @@ function Problems({ table, onWithoutQuotes }: { table: Table; onWithoutQuotes: (
       )}
       {table.broken > 0 && (
         <Notice kind="warning" title={`${count(table.broken, "row")} of ${table.rows.length.toLocaleString("en")} ${table.broken === 1 ? "looks" : "look"} broken`} action={onWithoutQuotes && { name: "Read again without quotes", run: onWithoutQuotes }}>
-          A quotation mark that is never closed takes the following rows with it. The first: row {table.problems[0]?.row}, {table.problems[0]?.detail.toLowerCase()}.
+          {onWithoutQuotes && "A quotation mark that is never closed takes the following rows with it. "}The first: row {table.problems[0]?.row}, {table.problems[0]?.detail.toLowerCase()}.
           <details>
             <summary>Show the first {table.problems.length}</summary>
             <ul>
@@ -270,10 +273,10 @@ interface Filter {
   words: string;
   label: string;
   least: number;
-  verdict: Verdict | "";
+  verdict: Outcome | "";
 }
 
-function Filters({ filter, labels, onChange, shown, of }: { filter: Filter; labels: string[]; onChange(filter: Filter): void; shown: number; of: number }) {
+function Filters({ filter, labels, failed, onChange, shown, of }: { filter: Filter; labels: string[]; failed: number; onChange(filter: Filter): void; shown: number; of: number }) {
   return (
     <div class="filters">
       <label class="select small">
@@ -287,6 +290,7 @@ function Filters({ filter, labels, onChange, shown, of }: { filter: Filter; labe
           {Object.entries(VERDICTS).map(([verdict, name]) => (
             <option value={verdict}>{name}</option>
           ))}
+          {failed > 0 && <option value="failed">Failed ({failed.toLocaleString("en")})</option>}
         </select>
       </label>
       <label class="select small">
@@ -341,28 +345,30 @@ function useScoring(classifier: Classifier | null, texts: string[]) {
 }
 
 /** Verdicts of what is scored, by the release's thresholds. Grows with the scores. */
-function useVerdicts(scoring: Scoring | null, limits: Threshold[]): Verdict[] {
-  const kept = useRef<{ of: Scoring | null; verdicts: Verdict[] }>({ of: null, verdicts: [] });
+function useVerdicts(scoring: Scoring | null, limits: Threshold[]): Outcome[] {
+  const kept = useRef<{ of: Scoring | null; verdicts: Outcome[] }>({ of: null, verdicts: [] });
   if (kept.current.of !== scoring) kept.current = { of: scoring, verdicts: [] };
   const { verdicts } = kept.current;
   if (scoring) {
-    const { labels, scores } = scoring;
-    for (let i = verdicts.length; i < scoring.done; i += 1) verdicts.push(judge(labels, scores.subarray(i * labels.length, (i + 1) * labels.length), limits).verdict);
+    const { labels, scores, failed } = scoring;
+    for (let i = verdicts.length; i < scoring.done; i += 1) {
+      verdicts.push(failed.has(i) ? "failed" : judge(labels, scores.subarray(i * labels.length, (i + 1) * labels.length), limits).verdict);
+    }
   }
   return verdicts;
 }
 
-const RANKS: Record<Verdict, number> = { allow: 0, review: 1, block: 2 };
+const RANKS: Record<Outcome, number> = { failed: -1, allow: 0, review: 1, block: 2 };
 
-function ordered(scoring: Scoring, verdicts: Verdict[], filter: Filter, sort: Sort): Int32Array {
-  const { labels, scores, texts, done } = scoring;
+function ordered(scoring: Scoring, verdicts: Outcome[], filter: Filter, sort: Sort): Int32Array {
+  const { labels, scores, texts, failed, done } = scoring;
   const words = filter.words.trim().toLowerCase();
   const at = labels.indexOf(filter.label);
   const passing = new Int32Array(done);
   let length = 0;
   for (let i = 0; i < done; i += 1) {
     if (filter.verdict && verdicts[i] !== filter.verdict) continue;
-    if (at >= 0 && (scores[i * labels.length + at] ?? 0) < filter.least) continue;
+    if (at >= 0 && (failed.has(i) || (scores[i * labels.length + at] ?? 0) < filter.least)) continue;
     if (words && !texts[i]?.toLowerCase().includes(words)) continue;
     passing[length] = i;
     length += 1;
@@ -370,30 +376,37 @@ function ordered(scoring: Scoring, verdicts: Verdict[], filter: Filter, sort: So
   const order = passing.slice(0, length);
   const sign = sort.down ? -1 : 1;
   const label = labels.indexOf(sort.by);
-  if (label >= 0) order.sort((a, b) => sign * ((scores[a * labels.length + label] ?? 0) - (scores[b * labels.length + label] ?? 0)) || a - b);
+  const ranked = (i: number): number => (failed.has(i) ? -1 : (scores[i * labels.length + label] ?? 0));
+  if (label >= 0) order.sort((a, b) => sign * (ranked(a) - ranked(b)) || a - b);
   else if (sort.by === "verdict") order.sort((a, b) => sign * (RANKS[verdicts[a] ?? "allow"] - RANKS[verdicts[b] ?? "allow"]) || a - b);
   else if (sort.down) order.reverse();
   return order;
 }
 
-function share({ scores, labels, done }: Scoring, label: number, threshold: number | null): number {
-  if (threshold === null || done === 0) return 0;
+/** Share of the scored texts at or above a threshold. */
+function share({ scores, labels, failed, done }: Scoring, label: number, threshold: number | null): number {
+  if (threshold === null) return 0;
+  let scored = 0;
   let reached = 0;
-  for (let i = 0; i < done; i += 1) if ((scores[i * labels.length + label] ?? 0) >= threshold) reached += 1;
-  return reached / done;
+  for (let i = 0; i < done; i += 1) {
+    if (failed.has(i)) continue;
+    scored += 1;
+    if ((scores[i * labels.length + label] ?? 0) >= threshold) reached += 1;
+  }
+  return scored > 0 ? reached / scored : 0;
 }
 
-/** The texts in sight with everything that the file said of them. A cell that a spreadsheet would take for a formula gets an apostrophe. */
-function exported(table: Table, header: boolean, scoring: Scoring, order: Int32Array, verdicts: Verdict[], classifier: Classifier): string {
-  const { labels, scores, truncated } = scoring;
+/** The texts in sight with everything that the file said of them; the cells of scores are empty where there are none. A cell that a spreadsheet would take for a formula gets an apostrophe. */
+function exported(table: Table, header: boolean, scoring: Scoring, order: Int32Array, verdicts: Outcome[], classifier: Classifier): string {
+  const { labels, scores, truncated, failed } = scoring;
   const { release } = classifier.description;
   const first = table.rows[0] ?? [];
   const names = header ? first : first.map((_, i) => (first.length === 1 ? "text" : `column_${i + 1}`));
   const rows = Array.from(order, (i) => [
     ...names.map((_, column) => table.rows[i + (header ? 1 : 0)]?.[column] ?? ""),
     verdicts[i],
-    ...labels.map((_, at) => String(Number((scores[i * labels.length + at] ?? 0).toPrecision(6)))),
-    truncated[i] === 1,
+    ...labels.map((_, at) => (failed.has(i) ? "" : String(Number((scores[i * labels.length + at] ?? 0).toPrecision(6))))),
+    failed.has(i) ? "" : truncated[i] === 1,
     `${release.name} ${release.version}`,
     release.digest,
   ]);

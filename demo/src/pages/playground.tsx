@@ -187,8 +187,11 @@ function useScores(classifier: Classifier | null, text: string): [Scored | null,
   const [error, setError] = useState<Error | null>(null);
   const stale = useRef(new AbortController());
   useEffect(() => {
-    if (!classifier) return setScored(null);
     stale.current.abort();
+    if (!classifier) {
+      setError(null);
+      return setScored(null);
+    }
     const mine = (stale.current = new AbortController());
     const { signal } = mine;
     setError(null);

@@ -1,16 +1,19 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { useLeft } from "../left";
 import type { Model } from "../model";
-import { megabytes, milliseconds } from "../words";
+import { pageStored } from "../offline";
+import { count, megabytes, milliseconds } from "../words";
 
 /** What runs here, where it came from, and that nothing leaves. */
 export function Facts({ model }: { model: Model }) {
-  const requests = useRequests(model.state === "ready" ? model.classifier : null);
+  const { requests, messages } = useLeft();
   const online = useOnline();
-  const offlineReady = useOfflinePage() && model.state === "ready" && model.stored === true;
+  const isPageStored = usePageStored();
   if (model.state !== "ready") return null;
   const { description, loading } = model.classifier;
   const { release } = description;
+  const copies = [isPageStored, model.stored];
   return (
     <section class="facts" aria-label="What runs here">
       <Fact name="Release" detail={<Digest value={release.digest} what="manifest" />}>
@@ -27,15 +30,17 @@ export function Facts({ model }: { model: Model }) {
         detail={
           !online
             ? "You are offline, and it works"
-            : offlineReady
-              ? "Try it: switch off your network, reload"
-              : model.stored === false
-                ? "No copy is kept for offline use"
-                : "Preparing for offline use…"
+            : copies.includes(false)
+              ? "No copy is kept for offline use"
+              : copies.includes(null)
+                ? "Preparing for offline use…"
+                : "Try it: switch off your network, reload"
         }
       >
-        <span data-requests={requests}>{requests === 0 ? "Nothing" : `${requests} requests`}</span>
-        <span class="hidden"> since the model was loaded</span>
+        <span data-requests={requests} data-messages={messages}>
+          {[requests > 0 && count(requests, "request"), messages > 0 && `${count(messages, "message")} to rooms`].filter(Boolean).join(", ") || "Nothing"}
+        </span>
+        <span class="hidden"> since it was opened</span>
       </Fact>
     </section>
   );
@@ -62,23 +67,6 @@ function Digest({ value, what }: { value: string; what: string }) {
   );
 }
 
-/** Requests that the page made since the model was there, as the browser counts them. Its own files do not count, nor do their copies. */
-function useRequests(since: unknown): number {
-  const [requests, setRequests] = useState(0);
-  useEffect(() => {
-    setRequests(0);
-    if (!since) return;
-    const from = performance.now();
-    const observer = new PerformanceObserver((list) => {
-      const made = (list.getEntries() as PerformanceResourceTiming[]).filter(({ startTime, transferSize }) => startTime > from && transferSize > 0);
-      setRequests((requests) => requests + made.length);
-    });
-    observer.observe({ type: "resource" });
-    return () => observer.disconnect();
-  }, [since]);
-  return requests;
-}
-
 function useOnline(): boolean {
   const [online, setOnline] = useState(navigator.onLine);
   useEffect(() => {
@@ -93,11 +81,9 @@ function useOnline(): boolean {
   return online;
 }
 
-/** Whether the page itself would come without a network. */
-function useOfflinePage(): boolean {
-  const [ready, setReady] = useState(false);
-  useEffect(() => {
-    void navigator.serviceWorker?.ready.then(() => setReady(true));
-  }, []);
-  return ready;
+/** Whether the page itself would come without a network; null while that is not known. */
+function usePageStored(): boolean | null {
+  const [isStored, setStored] = useState<boolean | null>(null);
+  useEffect(() => void pageStored.then(setStored), []);
+  return isStored;
 }

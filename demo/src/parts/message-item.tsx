@@ -1,5 +1,5 @@
-import type { Message } from "../room/protocol";
-import { phrase } from "../words";
+import type { Judgement, Message } from "../room/protocol";
+import { phrase, reasons } from "../words";
 
 const NOTES: Record<Message["state"], string> = {
   shown: "",
@@ -11,7 +11,7 @@ const NOTES: Record<Message["state"], string> = {
 /** One message, as its reader may see it. */
 export function MessageItem({ message, isMine, onRemove }: { message: Message; isMine: boolean; onRemove: (() => void) | null }) {
   const { author, at, text, state, server, moderation } = message;
-  const reason = state === "held" || state === "blocked" ? server && server.fired.length > 0 && `: may read as ${phrase(server.fired)}` : "";
+  const isOpen = state === "held" || state === "blocked";
   return (
     <div class={`message ${isMine ? "mine" : ""} ${state}`} data-state={state}>
       <p class="byline">
@@ -30,10 +30,17 @@ export function MessageItem({ message, isMine, onRemove }: { message: Message; i
       {(NOTES[state] || moderation) && (
         <p class="message-note">
           {NOTES[state] || "approved by a moderator"}
-          {reason}
-          {isMine && (state === "held" || state === "blocked") && "; only you and moderators see it"}
+          {isOpen && server && because(server)}
+          {isMine && isOpen && "; only you and moderators see it"}
         </p>
       )}
     </div>
   );
+}
+
+/** Why the room judged so. */
+function because(judgement: Judgement): string {
+  const read = judgement.fired.length > 0 ? [`may read as ${phrase(judgement.fired)}`] : [];
+  const all = [...read, ...reasons(judgement)];
+  return all.length > 0 ? `: ${all.join(", and ")}` : "";
 }

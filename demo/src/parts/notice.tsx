@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { focusMain } from "./focus";
 
 interface Properties {
   kind: "error" | "warning" | "info";
@@ -7,8 +8,12 @@ interface Properties {
   action?: { name: string; run(): void } | null;
 }
 
-/** Something that the person at the page should know. */
+/** Something that the person at the page should know. It goes when its action is taken. */
 export function Notice({ kind, title, children, action }: Properties) {
+  const act = (): void => {
+    focusMain();
+    action?.run();
+  };
   return (
     <div class={`notice ${kind}`} role={kind === "error" ? "alert" : "status"}>
       <div>
@@ -16,7 +21,7 @@ export function Notice({ kind, title, children, action }: Properties) {
         <div class="notice-text">{children}</div>
       </div>
       {action && (
-        <button type="button" onClick={action.run}>
+        <button type="button" onClick={act}>
           {action.name}
         </button>
       )}

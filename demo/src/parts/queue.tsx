@@ -1,6 +1,7 @@
+import { useRef } from "preact/hooks";
 import { feedback } from "../room/local";
 import type { Action, Judgement, Message } from "../room/protocol";
-import { count, number, title } from "../words";
+import { count, number, reasons, sentence, title } from "../words";
 import { download } from "./download";
 import { VerdictChip } from "./verdict";
 
@@ -16,9 +17,17 @@ export function Queue({ messages, onModerate, hasOwnFeedback }: Properties) {
   const open = messages.filter(({ state }) => state === "held" || state === "blocked");
   const done = messages.filter(({ moderation }) => moderation).reverse();
   const kept = hasOwnFeedback ? feedback() : [];
+  const box = useRef<HTMLElement>(null);
+  /** The item goes with the decision, so the keyboard's place moves on before: to the next item, or to the heading. */
+  const decide = (id: string, action: Action): void => {
+    const at = open.findIndex((message) => message.id === id);
+    const next = open[at + 1] ?? open[at - 1];
+    box.current?.querySelector<HTMLElement>(next ? `[data-id="${next.id}"] button` : "h2")?.focus();
+    onModerate(id, action);
+  };
   return (
-    <section class="card queue" aria-labelledby="queue-name">
-      <h2 id="queue-name">
+    <section class="card queue" aria-labelledby="queue-name" ref={box} onKeyDown={once}>
+      <h2 id="queue-name" tabIndex={-1}>
         To decide <span class="badge">{open.length}</span>
       </h2>
       {open.length === 0 && <p class="empty">Nothing is waiting for you.</p>}
@@ -29,13 +38,13 @@ export function Queue({ messages, onModerate, hasOwnFeedback }: Properties) {
               <b>{message.author.name}</b> {message.server && <VerdictChip verdict={message.server.verdict} />}
               {message.nudged && <span class="detail">sent after the nudge</span>}
             </p>
-            <blockquote dir="auto">{message.text}</blockquote>
+            <blockquote dir="auto" id={`said-${message.id}`}>{message.text}</blockquote>
             <Reasons message={message} />
             <div class="buttons">
-              <button type="button" onClick={() => onModerate(message.id, "approve")}>
+              <button type="button" aria-describedby={`said-${message.id}`} onClick={() => decide(message.id, "approve")}>
                 Approve
               </button>
-              <button type="button" class="danger" onClick={() => onModerate(message.id, "remove")}>
+              <button type="button" class="danger" aria-describedby={`said-${message.id}`} onClick={() => decide(message.id, "remove")}>
                 {message.state === "blocked" ? "Keep out" : "Remove"}
               </button>
             </div>
@@ -68,6 +77,11 @@ export function Queue({ messages, onModerate, hasOwnFeedback }: Properties) {
   );
 }
 
+/** A key that is held down decides one message, not all of them in turn. */
+function once(event: KeyboardEvent): void {
+  if (event.repeat && event.key === "Enter") event.preventDefault();
+}
+
 /** Whether scores are the same 32-bit numbers, however many digits each side writes. */
 function alike(one: Record<string, number>, other: Record<string, number>): boolean {
   const labels = Object.keys(one);
@@ -85,6 +99,7 @@ function Reasons({ message: { server, browser } }: { message: Message }) {
             {title(label)} <b>{number(score)}</b> <span class="detail">from {threshold.toFixed(2)}</span>
           </li>
         ))}
+        {server && reasons(server).map((reason) => <li>{sentence(reason)}</li>)}
       </ul>
       <p class="detail">
         {browser ? `Browser: ${worded(browser)}. ${same ? "The same scores, to the bit." : "Other scores than the room's."}` : "Not judged in the browser."}

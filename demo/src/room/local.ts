@@ -1,6 +1,6 @@
 // A room of this browser's tabs. What the server would do, the tab that asks does: it judges, keeps and tells the others.
 import type { Release, Threshold } from "@palisade/moderation";
-import { storage } from "../model";
+import { isShared, local } from "../storage";
 import { visible, type Action, type Judgement, type Message, type Moderation, type Person, type Room, type RoomEvent, type State } from "./protocol";
 
 interface Options {
@@ -39,7 +39,9 @@ export function feedback(): Feedback[] {
 
 /** Joins; the history comes as an event. */
 export function joinLocal(options: Options): Room {
-  const { room, you, onEvent } = options;
+  const { room, onEvent } = options;
+  // What the others are told is a part of the id, as a server tells something that it makes of it.
+  const you: Person = { ...options.you, client: options.you.client.slice(0, 8) };
   const key = `palisade-room-${room}`;
   const channel = new BroadcastChannel(key);
   const people = new Map<string, { person: Person; seen: number }>();
@@ -51,8 +53,16 @@ export function joinLocal(options: Options): Room {
   const everybody = (): Person[] => [you, ...[...people.values()].map(({ person }) => person)];
   const refused = (code: string, detail: string, id: string): void => onEvent({ type: "error", code, detail, id });
 
+  const put = (message: Message): void => {
+    const others = read<Message>(key).filter(({ id }) => id !== message.id);
+    write(key, [...others, message].sort((a, b) => a.sequence - b.sequence).slice(-MESSAGES_MAX));
+  };
+
   channel.onmessage = ({ data: note }: MessageEvent<Note>) => {
-    if (note.type === "changed") return show(note.message);
+    if (note.type === "changed") {
+      if (!isShared) put(note.message);
+      return show(note.message);
+    }
     const known = people.size;
     if (note.type === "gone") people.delete(note.client);
     else people.set(note.person.client, { person: note.person, seen: Date.now() });
@@ -75,7 +85,7 @@ export function joinLocal(options: Options): Room {
       const before = messages.find((message) => message.id === id);
       const message = await update(messages);
       if (before && before === message) return show(message);
-      write(key, [...messages.filter((other) => other.id !== id), message].sort((a, b) => a.sequence - b.sequence).slice(-MESSAGES_MAX));
+      put(message);
       tell({ type: "changed", message });
       show(message);
     };
@@ -84,7 +94,7 @@ export function joinLocal(options: Options): Room {
 
   queueMicrotask(() => {
     const history = read<Message>(key).flatMap((message) => visible(message, you) ?? []);
-    onEvent({ type: "connection", state: "open", detail: "" });
+    onEvent({ type: "connection", state: "open", detail: "", code: null });
     onEvent({ type: "joined", room, you, people: everybody(), history: history.slice(-HISTORY_MAX), release: options.release, policy: options.policy });
     tell({ type: "here", person: you, answer: true });
   });
@@ -140,13 +150,13 @@ async function keep(room: string, message: Message, action: Action): Promise<Mod
 }
 
 async function locked<T>(name: string, work: () => Promise<T>): Promise<T> {
-  // A tab alone needs no lock, and a page that is not secure has none.
-  return navigator.locks ? ((await navigator.locks.request(name, work)) as T) : work();
+  // Where storage is switched off, tabs share nothing and locks are refused; a page that is not secure has none.
+  return isShared && navigator.locks ? ((await navigator.locks.request(name, work)) as T) : work();
 }
 
 function read<T>(key: string): T[] {
   try {
-    const list: unknown = JSON.parse(storage()?.getItem(key) ?? "[]");
+    const list: unknown = JSON.parse(local.getItem(key) ?? "[]");
     return Array.isArray(list) ? (list as T[]) : [];
   } catch {
     return [];
@@ -155,7 +165,7 @@ function read<T>(key: string): T[] {
 
 function write(key: string, list: unknown[]): void {
   try {
-    storage()?.setItem(key, JSON.stringify(list));
+    local.setItem(key, JSON.stringify(list));
   } catch {
     throw new Error("the browser has no room left to keep the messages");
   }

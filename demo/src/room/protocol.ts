@@ -6,13 +6,19 @@ export interface Judgement {
   fired: Fired[];
   scores: Record<string, number>;
   release: Release;
+  /** What raised a server's verdict beside the labels; absent where nothing did. */
+  reasons?: Reason[];
 }
+
+export type Reason = "unsupported-language" | "truncated";
 
 export type Role = "member" | "moderator";
 export type Action = "approve" | "remove";
 export type State = "shown" | "held" | "blocked" | "removed";
 
+/** Somebody in a room. */
 export interface Person {
+  /** To a room: the tab's own id. From a room: what the room calls the tab, which is all that others know of it. */
   client: string;
   name: string;
   role: Role;
@@ -34,7 +40,8 @@ export interface Message {
   text: string | null;
   state: State;
   nudged: boolean;
-  browser: Judgement | null;
+  /** What its author's page thought of it: for moderators alone. */
+  browser?: Judgement | null;
   server: Judgement | null;
   moderation: Moderation | null;
   /** Whether everybody saw it once; the local room keeps that, a server does not tell. */
@@ -53,8 +60,8 @@ export type ToPage =
   | { type: "message"; message: Message }
   | { type: "error"; code: string; detail: string; id: string | null };
 
-/** What a room tells the page: the protocol's messages, and how the connection does. */
-export type RoomEvent = ToPage | { type: "connection"; state: "open" | "lost" | "ended"; detail: string };
+/** What a room tells the page: the protocol's messages, and how the connection does, with the code of the refusal that ended it. */
+export type RoomEvent = ToPage | { type: "connection"; state: "open" | "lost" | "ended"; detail: string; code: string | null };
 
 /** A room, wherever it is. */
 export interface Room {
@@ -70,7 +77,8 @@ export const NAME_MAX = 40;
 
 /** What somebody may see of a message; null for nothing. */
 export function visible(message: Message, to: { client: string; role: Role }): Message | null {
-  if (to.role === "moderator" || message.state === "shown") return message;
+  if (to.role === "moderator") return message;
+  if (message.state === "shown") return { ...message, browser: null };
   if (message.state === "removed") return message.server?.verdict === "allow" || message.wasShown || message.author.client === to.client ? { ...message, text: null, browser: null, server: null } : null;
-  return message.author.client === to.client ? message : null;
+  return message.author.client === to.client ? { ...message, browser: null } : null;
 }

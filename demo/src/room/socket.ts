@@ -1,52 +1,70 @@
-// A room of a server, by WebSocket; see ROOM.md.
+// A room of the server that the page came from, by WebSocket; see ROOM.md.
+import { addMessage } from "../left";
 import type { FromPage, Person, Room, RoomEvent, ToPage } from "./protocol";
 
 interface Options {
-  /** Address of the server, http(s). */
-  server: string;
   room: string;
   you: Person;
   key: string | null;
   onEvent(event: RoomEvent): void;
 }
 
+const PROTOCOL = "palisade-room-1";
 const RETRY_MS_MAX = 30_000;
-/** Codes after which another try would end alike. */
+/** The code after which another try would end alike. */
 const REFUSED = 1008;
+/** A connection that ended without a word (RFC 6455, section 7.4.1). */
+const ABNORMAL = 1006;
+
+function say(socket: WebSocket, message: FromPage): void {
+  socket.send(JSON.stringify(message));
+  addMessage();
+}
 
 /** Joins, and joins again after the connection was lost; what was not answered is sent again. */
-export function joinServer({ server, room, you, key, onEvent }: Options): Room {
-  const address = new URL(`/v1/rooms/${room}`, server);
+export function joinServer({ room, you, key, onEvent }: Options): Room {
+  const address = new URL(`v1/rooms/${room}`, document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const unanswered = new Map<string, FromPage>();
   let socket: WebSocket | null = null;
   let joined = false;
   let everJoined = false;
+  /** Why the server did not let this page in. */
+  let refusal: { code: string; detail: string } | null = null;
   let failures = 0;
   let retry: ReturnType<typeof setTimeout> | undefined;
-  let closed = false;
 
   const post = (message: FromPage): void => {
-    if (joined) socket?.send(JSON.stringify(message));
+    if (joined && socket) say(socket, message);
   };
+  const ended = (detail: string): void => onEvent({ type: "connection", state: "ended", detail, code: refusal?.code ?? null });
 
   function connect(): void {
     joined = false;
-    const mine = (socket = new WebSocket(address, "palisade-room-1"));
-    mine.onopen = () => mine.send(JSON.stringify({ type: "join", ...you, key } satisfies FromPage));
-    mine.onmessage = ({ data }) => take(data);
-    mine.onclose = ({ code, reason }) => {
-      if (closed || mine !== socket) return;
-      joined = false;
-      if (code === REFUSED || (!everJoined && failures >= 1)) {
-        const detail = reason || (code === REFUSED ? "the server refused the connection" : `${address.host} has no rooms, or cannot be reached`);
-        return onEvent({ type: "connection", state: "ended", detail });
-      }
-      const wait = Math.min(RETRY_MS_MAX, 1_000 * 2 ** failures);
-      failures += 1;
-      onEvent({ type: "connection", state: "lost", detail: `trying again in ${wait / 1_000} s` });
-      retry = setTimeout(connect, wait);
-    };
+    refusal = null;
+    let mine: WebSocket;
+    try {
+      mine = socket = new WebSocket(address, PROTOCOL);
+    } catch (error) {
+      return ended(error instanceof Error ? error.message : String(error)); // an address that a page such as this may not use
+    }
+    mine.onopen = () => say(mine, { type: "join", ...you, key });
+    mine.onmessage = ({ data }) => mine === socket && take(data);
+    mine.onclose = ({ code, reason }) => mine === socket && lose(code, reason);
+    // A socket that the page's policy forbids has this event alone, in Chromium.
+    mine.onerror = () => mine === socket && lose(ABNORMAL, "");
+  }
+
+  function lose(code: number, reason: string): void {
+    socket = null;
+    joined = false;
+    const why = refusal?.detail ?? reason;
+    if (code === REFUSED) return ended(why || "the server refused the connection");
+    if (!everJoined && failures >= 1) return ended(why || `${address.host} has no rooms, or cannot be reached`);
+    const wait = Math.min(RETRY_MS_MAX, 1_000 * 2 ** failures);
+    failures += 1;
+    onEvent({ type: "connection", state: "lost", detail: `${why ? `${why}; ` : ""}trying again in ${wait / 1_000} s`, code: null });
+    retry = setTimeout(connect, wait);
   }
 
   function take(data: unknown): void {
@@ -59,11 +77,17 @@ export function joinServer({ server, room, you, key, onEvent }: Options): Room {
     if (event.type === "joined") {
       joined = everJoined = true;
       failures = 0;
-      onEvent({ type: "connection", state: "open", detail: "" });
+      onEvent({ type: "connection", state: "open", detail: "", code: null });
       for (const message of unanswered.values()) post(message);
     }
     if (event.type === "message") unanswered.delete(event.message.id);
-    if (event.type === "error" && event.id) unanswered.delete(event.id);
+    if (event.type === "error") {
+      if (event.id) unanswered.delete(event.id);
+      if (!joined) {
+        refusal ??= event;
+        return onEvent({ type: "connection", state: "lost", detail: event.detail, code: null });
+      }
+    }
     onEvent(event);
   }
 
@@ -81,10 +105,11 @@ export function joinServer({ server, room, you, key, onEvent }: Options): Room {
       post(order);
     },
     close() {
-      closed = true;
+      const last = socket;
       clearTimeout(retry);
       post({ type: "leave" });
-      socket?.close();
+      socket = null;
+      last?.close();
     },
   };
 }
