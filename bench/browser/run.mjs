@@ -28,7 +28,7 @@ const quantised = values.quantised ?? quantise();
 const [regular, small] = artefacts();
 const { vocab } = JSON.parse(readFileSync(join(release, "tokenizer.json"), "utf8")).model;
 const vocabulary = { first: vocab["[CLS]"], word: vocab.people, last: vocab["[SEP]"] };
-const model = { float32: join(release, "model.onnx"), int8: join(quantised, "QInt8.onnx") };
+const model = { float32: join(release, "model.onnx"), int8: join(quantised, "QUInt8.onnx") };
 
 /** What transformers.js wants to know of a model, beside its graph and its tokenizer. */
 const labels = JSON.parse(readFileSync(join(release, "release.json"), "utf8")).labels.map(({ name }) => name);
