@@ -50,7 +50,7 @@ export async function obtain(source: Source, open: Open, onProgress: (progress: 
 async function download(source: Source, open: Open, onProgress: (progress: Progress) => void) {
   const { url } = source;
   const response = await open(url).catch(() => {
-    throw new ModerationError({ code: "network", url, received: 0 });
+    throw new ModerationError({ code: "network", url, received: null });
   });
   if (response.status !== 200 || !response.body) {
     await response.body?.cancel();

@@ -2,8 +2,8 @@
 
 /** Why something was refused. `code` tells the cases apart. */
 export type Problem =
-  /** Nothing answered, or the connection ended on the way: try again later. */
-  | { code: "network"; url: string; received: number }
+  /** The connection ended after as many bytes, or nothing answered at all (null): try again later. */
+  | { code: "network"; url: string; received: number | null }
   /** The server answered with another status than 200. */
   | { code: "http"; url: string; status: number }
   /** What came is not what was asked for: the file on the server is another one, or it was changed on the way. */
@@ -59,15 +59,15 @@ export class ModerationError extends Error {
 function wording(problem: Problem): string {
   switch (problem.code) {
     case "network":
-      return problem.received > 0
-        ? `the connection ended after ${problem.received} bytes of ${problem.url}: try again`
-        : `${problem.url} cannot be reached: is there a network, and does the server allow this page (CORS)?`;
+      return problem.received === null
+        ? `the artefact at ${problem.url} cannot be reached: is there a network, and does the server allow this page (CORS)?`
+        : `the connection ended after ${problem.received} bytes of ${problem.url}: try again`;
     case "http":
-      return `${problem.url} was answered with status ${problem.status}, not 200: is the artefact there?`;
+      return `the request for ${problem.url} was answered with status ${problem.status}, not 200: is the artefact there?`;
     case "digest":
-      return `${problem.url} has the SHA-256 ${problem.actual} (${problem.received} bytes), not ${problem.expected}: it is another file, or was damaged on the way`;
+      return `the file at ${problem.url} has the SHA-256 ${problem.actual} (${problem.received} bytes), not ${problem.expected}: it is another file, or was damaged on the way`;
     case "length":
-      return `${problem.url} has ${problem.received} bytes, not ${problem.expected}: it was cut, or is another file`;
+      return `the file at ${problem.url} has ${problem.received} bytes, not ${problem.expected}: it was cut, or is another file`;
     case "artefact":
       return `the file is no artefact: ${problem.reason}. Take one that \`palisade bake --simd strict\` made`;
     case "contract":

@@ -54,7 +54,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  rmSync(folder, { recursive: true });
+  rmSync(folder, { recursive: true, maxRetries: 10, retryDelay: 100 });
 });
 
 async function served(project, site, then) {
