@@ -91,4 +91,5 @@ try {
   server.close();
 }
 await ended.catch(() => {});
-await rm(profile, { recursive: true, force: true });
+// Its last processes may write there a moment longer than the first one lives.
+await rm(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }).catch(() => {});
