@@ -126,6 +126,19 @@ pub enum Error {
         /// What the store said.
         source: object_store::Error,
     },
+    /// Nobody gave credentials, and this is no machine at AWS that has some of its own.
+    #[error(
+        "{object}: cannot {doing}: there are no credentials for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+         AWS_PROFILE"
+    )]
+    NoCredentials {
+        /// The object.
+        object: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What the last place said that was asked for some: the metadata service of a machine at AWS.
+        source: object_store::Error,
+    },
     /// The store failed, or did not answer in time: try again.
     #[error("{object}: cannot {doing}: the store failed or did not answer in time; check its address, then try again")]
     Store {
@@ -151,7 +164,14 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store { .. } | Self::Busy { .. })
+        matches!(self, Self::Store { .. } | Self::NoCredentials { .. } | Self::Busy { .. })
+    }
+
+    pub(crate) fn no_registry(folder: &std::path::Path) -> Self {
+        Self::NotFound {
+            what: format!("there is no registry at {}: no such folder", folder.display()),
+            remedy: "check the address, or publish a release there, which makes it".to_owned(),
+        }
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>, doing: &'static str, source: std::io::Error) -> Self {

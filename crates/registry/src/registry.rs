@@ -246,6 +246,9 @@ impl Registry {
     }
 
     pub(crate) fn no_alias(&self, model: &ModelName, alias: &AliasName) -> Error {
+        if let Err(gone) = self.store.check_there() {
+            return gone;
+        }
         Error::NotFound {
             what: format!("there is no alias {alias} of {model} in {}", self.url()),
             remedy: format!("`palisade model promote` makes one; `palisade model list` shows the aliases of {model}"),
@@ -255,10 +258,7 @@ impl Registry {
 
 fn open_folder(folder: &std::path::Path) -> Result<LocalFileSystem> {
     if !folder.is_dir() {
-        return Err(Error::NotFound {
-            what: format!("there is no registry at {}: no such folder", folder.display()),
-            remedy: "check the address, or publish a release there, which makes it".to_owned(),
-        });
+        return Err(Error::no_registry(folder));
     }
     let store = LocalFileSystem::new_with_prefix(folder);
     let store = store.map_err(|e| Error::file(folder, "open it as a registry", std::io::Error::other(e)))?;

@@ -106,6 +106,14 @@ impl Store {
         &self.url
     }
 
+    /// That a registry in a folder is there still: objects of one that was moved or unmounted are absent, like any others.
+    pub(crate) fn check_there(&self) -> Result<()> {
+        match self.folder() {
+            Some(folder) if !folder.is_dir() => Err(Error::no_registry(folder)),
+            _ => Ok(()),
+        }
+    }
+
     /// The registry's folder, where it is in one.
     pub(crate) fn folder(&self) -> Option<&std::path::Path> {
         match &self.swap {
@@ -251,6 +259,7 @@ impl Store {
                 found.push(Listed { name, bytes: meta.size, modified: meta.last_modified.into() });
             }
         }
+        self.check_there()?;
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
@@ -265,6 +274,7 @@ impl Store {
         let listed = listed.map_err(|error| self.failed(folder, "list it", error))?;
         let mut names: Vec<String> =
             listed.common_prefixes.iter().filter_map(|path| Some(path.filename()?.to_owned())).collect();
+        self.check_there()?;
         names.sort();
         Ok(names)
     }
@@ -289,6 +299,9 @@ impl Store {
 
     fn failed(&self, name: &str, doing: &'static str, source: StoreError) -> Error {
         let object = self.address(name);
+        if is_of_metadata_service(&source) {
+            return Error::NoCredentials { object, doing, source };
+        }
         match (&source, status(&source)) {
             (StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
                 Error::Denied { object, doing, source }
@@ -321,6 +334,14 @@ impl AsyncPiece for Discard {
 pub(crate) fn status(error: &StoreError) -> Option<u16> {
     let mut links = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     links.find_map(|error| error.to_string().split_once("status code: ")?.1.get(..3)?.parse().ok())
+}
+
+/// Whether not the store failed, but the metadata service of a machine at AWS, which is asked for credentials where nothing else has any.
+fn is_of_metadata_service(error: &StoreError) -> bool {
+    let mut links = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    links.any(|error| {
+        ["/latest/api/token", "/latest/meta-data/iam/"].iter().any(|path| error.to_string().contains(path))
+    })
 }
 
 /// Whether there is no such object, in a bucket that is there.

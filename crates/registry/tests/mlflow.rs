@@ -88,7 +88,9 @@ fn texts<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn a_release_goes_to_mlflow_and_comes_back() {
     let Some(venv) = std::env::var_os("PALISADE_MLFLOW") else {
-        eprintln!("passed over: PALISADE_MLFLOW names no virtual environment with MLflow (pip install mlflow==3.17.2)");
+        eprintln!(
+            "passed over: PALISADE_MLFLOW names no virtual environment with MLflow (pip install mlflow==3.17.2 onnx onnxruntime)"
+        );
         return;
     };
     let mlflow = Mlflow::start(venv.into()).await;
@@ -113,6 +115,17 @@ async fn a_release_goes_to_mlflow_and_comes_back() {
     exports_once(&mlflow, &server, &export, &onnx).await;
     imports(&mlflow, &server, &export, &onnx).await;
     imports_what_others_registered(&mlflow, &server, &onnx).await;
+    is_loaded_by_their_client(&mlflow, &server, &export).await;
+}
+
+/// By `mlflow.onnx.load_model` and `mlflow.pyfunc.load_model`, with a true graph.
+async fn is_loaded_by_their_client(mlflow: &Mlflow, server: &Server, export: &Export) {
+    let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/english-toxicity-small/model.onnx");
+    let files = [("model.onnx".to_owned(), graph)].into();
+    let model = Export { model: "true".to_owned(), digest: sha256(b"true"), files, ..export.clone() };
+    server.export(&model).await.unwrap();
+    let loaded = mlflow.judge("load", "models:/true@champion");
+    assert_eq!(loaded, json!({"inputs": ["input_ids"], "rows": [2]}));
 }
 
 async fn exports_once(mlflow: &Mlflow, server: &Server, export: &Export, onnx: &[u8]) {
@@ -137,7 +150,9 @@ async fn exports_once(mlflow: &Mlflow, server: &Server, export: &Export, onnx: &
     });
     assert_eq!(version["tags"], tags);
     assert_eq!(version["status"], "READY");
-    assert_eq!(version["files"], json!({"model.onnx": sha256(onnx), "release.json": sha256(b"{}")}));
+    let mut files = version["files"].clone();
+    assert!(files.as_object_mut().unwrap().remove("MLmodel").is_some());
+    assert_eq!(files, json!({"model.onnx": sha256(onnx), "release.json": sha256(b"{}")}));
     assert_eq!(version["run"]["status"], "FINISHED");
     assert_eq!(version["run"]["tags"], tags);
     assert_eq!(version["run"]["parameters"], json!({"base": "a model", "seed": "7"}));
@@ -160,7 +175,7 @@ async fn imports(mlflow: &Mlflow, server: &Server, export: &Export, onnx: &[u8])
     assert_eq!(hex::encode(imported.sha256), sha256(onnx));
     assert_eq!(imported.version, "2");
     assert_eq!(imported.tags["palisade.release-version"], "0.4.0");
-    assert_eq!(imported.others, ["release.json"]);
+    assert_eq!(imported.others, ["MLmodel", "release.json"]);
     assert!(imported.run.is_some());
     let by_version = Selector::Version("1".to_owned());
     let imported = server.import("english-toxicity", &by_version, &folder).await.unwrap();

@@ -2,6 +2,7 @@
 
 python mlflow_judge.py ADDRESS show MODEL
 python mlflow_judge.py ADDRESS register FILE
+python mlflow_judge.py ADDRESS load URI
 """
 
 from __future__ import annotations
@@ -62,10 +63,24 @@ def register(client: MlflowClient, file: str) -> dict[str, Any]:
     return {"version": version.version, "source": source, "uri": logged.model_uri}
 
 
+def load(_: MlflowClient, uri: str) -> dict[str, Any]:
+    """As an ONNX graph, and as a function of rows of token ids."""
+    import numpy
+    import pandas
+
+    graph = mlflow.onnx.load_model(uri).graph
+    names = [given.name for given in graph.input]
+    function = mlflow.pyfunc.load_model(uri)
+    ids = numpy.array([[101, 2017, 102], [101, 2748, 102]], dtype=numpy.int64)
+    of = {"input_ids": ids, "attention_mask": numpy.ones_like(ids), "token_type_ids": numpy.zeros_like(ids)}
+    scored = function.predict({name: of[name] for name in names})
+    return {"inputs": names, "rows": [len(values) for values in scored.values()]}
+
+
 def main() -> None:
     address, command, argument = sys.argv[1:]
     mlflow.set_tracking_uri(address)
-    print(json.dumps({"show": show, "register": register}[command](MlflowClient(address), argument)))
+    print(json.dumps({"show": show, "register": register, "load": load}[command](MlflowClient(address), argument)))
 
 
 if __name__ == "__main__":

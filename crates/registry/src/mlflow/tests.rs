@@ -3,6 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use zeroize::Zeroizing;
+
+use super::error::Result;
+use super::export::check;
+use super::server::{ANSWER_BYTES_MAX, file_name, proxied};
 use super::*;
 
 #[track_caller]

@@ -3,20 +3,14 @@
 //! The process is this test's own program, started again with a task in its environment. In a folder it kills itself before or behind
 //! its n-th write; in front of moto the proxy kills it before or behind its n-th write.
 
-use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use futures_util::stream::BoxStream;
-use object_store::path::Path as Key;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult,
-};
 use palisade_registry::{GcOptions, Location, PublishOptions, Reference, ReleaseFiles, Sign, Writer};
 
+use crate::around::{Around, surrounded};
 use crate::proxy::Fate;
 use crate::support::{Place, alias, ann, anybody, release, tiny, v};
 use crate::sweeping::sweep;
@@ -64,8 +58,8 @@ async fn the_process_that_is_killed() {
     };
     let (number, is_behind): (u32, bool) =
         (variable("PALISADE_TEST_WRITE").parse().unwrap(), variable("PALISADE_TEST_BEHIND") == "true");
-    let left = Arc::new(AtomicU32::new(number));
-    let through = |store| -> Arc<dyn ObjectStore> { Arc::new(Deadly { store, left: Arc::clone(&left), is_behind }) };
+    let deadly = Arc::new(Deadly { left: AtomicU32::new(number), is_behind });
+    let through = |store| surrounded(store, Arc::clone(&deadly));
     let writer = Writer::open_through(&location, through).await.unwrap();
     perform(&writer, &task, files).await.unwrap();
 }
@@ -235,15 +229,24 @@ async fn a_bucket_recovers_from_a_crash_at_every_write() {
 /// Kills its process before or behind the n-th write.
 #[derive(Debug)]
 struct Deadly {
-    store: Arc<dyn ObjectStore>,
-    left: Arc<AtomicU32>,
+    left: AtomicU32,
     is_behind: bool,
 }
 
-impl Deadly {
-    /// Whether this is the write; 0 is none.
-    fn is_due(&self) -> bool {
-        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1)
+impl Around for Deadly {
+    fn before(&self) -> bool {
+        // 0 is no write.
+        let is_due = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1);
+        if is_due && !self.is_behind {
+            die();
+        }
+        is_due
+    }
+
+    fn behind(&self, is_due: bool) {
+        if is_due {
+            die();
+        }
     }
 }
 
@@ -251,69 +254,4 @@ fn die() {
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
     // The signal comes when it comes; nothing may be written until then.
     std::thread::park();
-}
-
-impl fmt::Display for Deadly {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.store.fmt(formatter)
-    }
-}
-
-#[async_trait::async_trait]
-impl ObjectStore for Deadly {
-    async fn put_opts(&self, key: &Key, payload: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
-        let is_due = self.is_due();
-        if is_due && !self.is_behind {
-            die();
-        }
-        let result = self.store.put_opts(key, payload, options).await;
-        if is_due {
-            die();
-        }
-        result
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        key: &Key,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.store.put_multipart_opts(key, options).await
-    }
-
-    async fn get_opts(&self, key: &Key, options: GetOptions) -> object_store::Result<GetResult> {
-        self.store.get_opts(key, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        keys: BoxStream<'static, object_store::Result<Key>>,
-    ) -> BoxStream<'static, object_store::Result<Key>> {
-        use futures_util::StreamExt as _;
-
-        let is_due = self.is_due();
-        if is_due && !self.is_behind {
-            die();
-        }
-        let deleted = self.store.delete_stream(keys);
-        deleted
-            .inspect(move |_| {
-                if is_due {
-                    die();
-                }
-            })
-            .boxed()
-    }
-
-    fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.store.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Key>) -> object_store::Result<ListResult> {
-        self.store.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Key, to: &Key, options: CopyOptions) -> object_store::Result<()> {
-        self.store.copy_opts(from, to, options).await
-    }
 }

@@ -147,3 +147,18 @@ pub(crate) async fn names_that_leave_their_place_are_refused(place: &Place) {
     assert_eq!(place.writer.list().await.unwrap().len(), 1);
     assert!(tree(place.files.path()).iter().all(|name| !name.contains("escaped")));
 }
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_any_more_is_named() {
+    let place = crate::support::folder().await.unwrap();
+    place.publish("1.0.0").await;
+    place.promote("1.0.0", "champion").await.unwrap();
+    let folder = place.location.as_folder().unwrap();
+    std::fs::rename(folder, folder.with_file_name("elsewhere")).unwrap();
+    for reference in ["tiny@champion", "tiny@1.0.0"] {
+        let error = place.writer.resolve(&Reference::parse(reference).unwrap()).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("there is no registry at {}", folder.display())), "{error}");
+    }
+    let error = place.writer.list().await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+}

@@ -180,3 +180,22 @@ async fn a_bucket_that_is_not_there_is_told_from_an_empty_registry() {
         assert!(message.contains("check the registry's address"), "{message}");
     }
 }
+
+/// What `object_store` asks last for credentials is the metadata service of a machine at AWS: here it fails, as anywhere else.
+#[tokio::test]
+async fn a_store_without_credentials_is_told_how_to_be_given_some() {
+    let limits =
+        Limits { connect: Duration::from_secs(1), request: Duration::from_secs(1), retry: Duration::from_millis(100) };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let variables = [("AWS_METADATA_ENDPOINT".to_owned(), format!("http://{closed}"))].into();
+    let location = Location::parse("s3://bucket/registry").unwrap().with_variables(variables).with_limits(limits);
+    let registry = palisade_registry::Registry::open(&location).unwrap();
+    for error in [
+        registry.resolve(&Reference::parse("tiny@champion").unwrap()).await.unwrap_err(),
+        registry.list().await.unwrap_err(),
+        Writer::open(&location).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
+        assert!(error.to_string().contains("no credentials for the store: set AWS_ACCESS_KEY_ID"), "{error}");
+    }
+}

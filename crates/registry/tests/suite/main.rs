@@ -4,6 +4,7 @@
 #[macro_use]
 mod support;
 
+mod around;
 mod behaviour;
 mod crashes;
 mod damage;

@@ -1,7 +1,12 @@
 //! Sixteen writers at once.
 
-use palisade_registry::{Error, PublishOptions, Version, Writer};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use object_store::path::Path as Key;
+use palisade_registry::{Error, PublishOptions, Version, Writer};
+use tokio::sync::Notify;
+
+use crate::around::{Around, surrounded};
 use crate::support::{Place, alias, ann, tiny, v};
 
 const WRITERS: usize = 16;
@@ -102,6 +107,66 @@ pub(crate) async fn of_retiring_and_promoting_at_once_one_wins(place: &Place) {
             (retired, promoted) => panic!("{round}: {retired:?} {promoted:?}"),
         }
     }
+}
+
+/// Holds the first write of one object back, says so, and lets it through when it is told to.
+#[derive(Debug)]
+struct Late {
+    object: &'static str,
+    is_first: AtomicBool,
+    arrived: Notify,
+    go: Notify,
+}
+
+#[async_trait::async_trait]
+impl Around for Late {
+    async fn hold(&self, key: &Key) {
+        if key.as_ref() == self.object && self.is_first.swap(false, Ordering::SeqCst) {
+            self.arrived.notify_one();
+            self.go.notified().await;
+        }
+    }
+}
+
+/// A registry in which 1.0.0 is champion and 1.1.0 is there too, and a second writer whose write of one object is late.
+async fn with_a_late(object: &'static str) -> (Place, Writer, std::sync::Arc<Late>) {
+    let place = crate::support::memory().await.unwrap();
+    place.publish("1.0.0").await;
+    place.publish("1.1.0").await;
+    place.promote("1.0.0", "champion").await.unwrap();
+    let late = Late { object, is_first: true.into(), arrived: Notify::new(), go: Notify::new() };
+    let late = std::sync::Arc::new(late);
+    let through = |_| surrounded(std::sync::Arc::clone(&place.raw), std::sync::Arc::clone(&late));
+    let writer = Writer::open_through(&place.location, through).await.unwrap();
+    (place, writer, late)
+}
+
+#[tokio::test]
+async fn a_mark_of_retirement_that_comes_behind_a_promotion_is_taken_back() {
+    let mark = "models/tiny/versions/1.1.0/retired.json";
+    let (place, writer, late) = with_a_late(mark).await;
+    let retiring = tokio::spawn(async move { writer.retire(&tiny(), &v("1.1.0"), &ann()).await });
+    late.arrived.notified().await;
+    place.promote("1.1.0", "champion").await.unwrap();
+    late.go.notify_one();
+    let refused = retiring.await.unwrap().unwrap_err();
+    assert!(matches!(&refused, Error::InUse { aliases, .. } if aliases == "champion"), "{refused}");
+    assert_eq!(place.get(mark).await, None);
+    assert_eq!(place.at("champion").await.as_deref(), Some("1.1.0"));
+    assert!(!place.log().await.iter().any(|line| line.starts_with("retired")));
+}
+
+#[tokio::test]
+async fn a_promotion_that_comes_behind_a_retirement_is_taken_back() {
+    let (place, writer, late) = with_a_late("models/tiny/aliases/champion.json").await;
+    let promoting =
+        tokio::spawn(async move { writer.promote(&tiny(), &v("1.1.0"), &alias("champion"), &ann(), None).await });
+    late.arrived.notified().await;
+    place.writer.retire(&tiny(), &v("1.1.0"), &ann()).await.unwrap();
+    late.go.notify_one();
+    let refused = promoting.await.unwrap().unwrap_err();
+    assert!(matches!(refused, Error::Retired { .. }), "{refused}");
+    assert_eq!(place.at("champion").await.as_deref(), Some("1.0.0"));
 }
 
 /// A server runs these on its own tasks.
