@@ -173,6 +173,19 @@ fn classify_prints_a_row_a_text_and_the_release() {
 }
 
 #[test]
+fn classify_says_what_was_perhaps_not_meant() {
+    let ended = palisade(&["classify", "--spans", "comments.txt", "idiot"]);
+    assert_eq!(ended.status, 0);
+    let hints: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(hints.len(), 2, "{}", ended.stderr);
+    assert!(hints[0].contains("the name \"comments.txt\"") && hints[0].ends_with("palisade classify - < comments.txt"));
+    assert!(hints[1].contains("--format jsonl"));
+    for text in ["Read https://example.org/a.txt!", "https://example.org/a.txt", "See a.txt"] {
+        assert_eq!(palisade(&["classify", text]).stderr, "");
+    }
+}
+
+#[test]
 fn a_json_line_is_answered_by_one_with_its_id_scores_and_release() {
     let ended =
         palisade_reading(b"{\"id\": {\"a\": 1.50}, \"text\": \"hello\"}\n", &["classify", "--format", "jsonl", "-"]);

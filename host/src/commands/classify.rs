@@ -63,11 +63,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     if from_stdin && arguments.texts.len() > 1 {
         bail!("`-` stands for standard input and goes alone; give texts or `-`, not both");
     }
-    if let [only] = arguments.texts.as_slice()
-        && !from_stdin
-        && std::path::Path::new(only).is_file()
-    {
-        say(&format!("hint: this scores the name {only:?}; to score its lines: palisade classify - < {only}"));
+    for text in arguments.texts.iter().filter(|text| is_name_of_file(text)) {
+        say(&format!("hint: this scores the name {text:?}; to score a file's lines: palisade classify - < {text}"));
+    }
+    if arguments.spans && arguments.format == Format::Table {
+        say("hint: the table has no room for the sentences' scores; --format jsonl prints them");
     }
     let ready = arguments.artefact.prepare()?;
     let labels = arguments.labels.as_ref();
@@ -88,6 +88,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
         let batches: Vec<Vec<Item>> = items.map(|item| vec![item]).collect();
         Ok(classify_all(batches.into_iter(), &ready, &options, &mut printer).report())
     }
+}
+
+/// Whether a text is rather the name of a file with texts, be it there or not.
+fn is_name_of_file(text: &str) -> bool {
+    let path = std::path::Path::new(text);
+    let is_of_texts = path.extension().and_then(|end| end.to_str()).is_some_and(|end| {
+        ["csv", "gz", "json", "jsonl", "ndjson", "tsv", "txt"].iter().any(|known| end.eq_ignore_ascii_case(known))
+    });
+    path.is_file() || (is_of_texts && !text.contains(char::is_whitespace) && !text.contains("://"))
 }
 
 fn wanted_labels(description: &Description, wanted: Option<&[String]>) -> Result<Vec<String>> {
