@@ -29,8 +29,18 @@ const ARTEFACTS: &[(&str, Simd, &str)] = &[
     (RELEASE_SMALL, Simd::Strict, "palisade-small-strict.wasm"),
 ];
 
-/// Which SIMD instructions the classifier is built with. Each has a target folder, for in a common one either build undoes the
-/// other.
+/// How components are built other than programs. A profile of their own in Cargo.toml would have a folder of its own, in which all
+/// procedural macros are compiled once more.
+const PROFILE: &[&str] = &[
+    "overflow-checks=false",
+    "panic='abort'",
+    "strip='symbols'",
+    // There tract computes.
+    "package.tract-core.opt-level=3",
+    "package.tract-data.opt-level=3",
+];
+
+/// Which SIMD instructions the classifier is built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Simd {
     /// `.cargo/config.toml`'s.
@@ -48,22 +58,11 @@ impl Simd {
         }
     }
 
-    /// Arguments of cargo for this build alone; `target` is its usual folder.
-    fn arguments(self, target: &Path) -> Vec<String> {
+    /// Arguments of cargo for this build alone.
+    fn arguments(self) -> Vec<String> {
         match self {
             Self::Strict => Vec::new(),
-            Self::Relaxed => {
-                let flags = rustflags(TARGET, &["-Ctarget-feature=+relaxed-simd".to_owned()]);
-                [vec!["--target-dir".to_owned(), self.folder(target).to_string_lossy().into_owned()], flags].concat()
-            }
-        }
-    }
-
-    /// The folder that this build is made in; `target` is cargo's usual one.
-    fn folder(self, target: &Path) -> PathBuf {
-        match self {
-            Self::Strict => target.to_owned(),
-            Self::Relaxed => target.join("relaxed-simd"),
+            Self::Relaxed => rustflags(TARGET, &["-Ctarget-feature=+relaxed-simd".to_owned()]),
         }
     }
 
@@ -125,32 +124,39 @@ pub(crate) fn native() -> Vec<&'static str> {
 }
 
 /// Arguments of cargo for all the components, a list for each set that is built together.
-pub(crate) fn all_components() -> Result<[Vec<String>; 4]> {
-    let of = |arguments: Vec<&str>| arguments.into_iter().map(str::to_owned).collect::<Vec<_>>();
-    Ok([
-        of(components(TARGET, COMPONENTS)),
-        [of(components(TARGET, &[CLASSIFIER])), Simd::Relaxed.arguments(&target()?)].concat(),
-        of(components(TARGET, &[CLASSIFIER_TRACT])),
-        of(components(SPIN_TARGET, &[SPIN_SERVICES])),
-    ])
+pub(crate) fn all_components() -> [Vec<String>; 4] {
+    [
+        components(TARGET, COMPONENTS),
+        [components(TARGET, &[CLASSIFIER]), Simd::Relaxed.arguments()].concat(),
+        components(TARGET, &[CLASSIFIER_TRACT]),
+        components(SPIN_TARGET, &[SPIN_SERVICES]),
+    ]
 }
 
-fn components(target: &'static str, packages: &[&'static str]) -> Vec<&'static str> {
+fn components(target: &str, packages: &[&str]) -> Vec<String> {
     let packages = packages.iter().flat_map(|package| ["--package", package]);
-    ["--profile", "component", "--target", target].into_iter().chain(packages).collect()
+    let settings = PROFILE.iter().map(|setting| format!("--config=profile.release.{setting}"));
+    ["--release", "--target", target].into_iter().chain(packages).map(str::to_owned).chain(settings).collect()
 }
 
-fn build_components(arguments: &[&str]) -> Result<()> {
+fn build_components(arguments: &[String]) -> Result<()> {
     run(command(&cargo(), &["build", "--locked"]).args(arguments).args(without_paths()))
 }
 
-/// The classifier's module, beside the program.
-fn build_engine(target: &Path, simd: Simd, packages: &[&'static str]) -> Result<PathBuf> {
-    let arguments = simd.arguments(target);
-    let arguments = components(TARGET, packages).into_iter().chain(arguments.iter().map(String::as_str));
-    build_components(&arguments.collect::<Vec<_>>())?;
-    let engine = target.join("release").join(simd.engine());
-    copy(&simd.folder(target).join(TARGET).join("component").join("palisade_classifier.wasm"), &engine)?;
+/// Where cargo leaves a component's module.
+fn module(target: &Path, name: &str) -> PathBuf {
+    target.join(TARGET).join("release").join(format!("palisade_{}.wasm", name.replace('-', "_")))
+}
+
+/// The classifier's module, beside the program. Both ways of building it leave it in one place, the last in each build: so it is copied
+/// where it is another one, not where it is newer.
+fn build_engine(target: &Path, simd: Simd, packages: &[&str]) -> Result<PathBuf> {
+    build_components(&[components(TARGET, packages), simd.arguments()].concat())?;
+    let (module, engine) = (module(target, "classifier"), target.join("release").join(simd.engine()));
+    let built = std::fs::read(&module).with_context(|| module.display().to_string())?;
+    if std::fs::read(&engine).ok().as_ref() != Some(&built) {
+        std::fs::write(&engine, built).with_context(|| engine.display().to_string())?;
+    }
     Ok(engine)
 }
 
@@ -159,10 +165,7 @@ fn build_tract() -> Result<()> {
     add_targets()?;
     build_components(&components(TARGET, &[CLASSIFIER_TRACT]))?;
     let target = target()?;
-    let module = target.join(TARGET).join("component").join("palisade_classifier_tract.wasm");
-    let folder = target.join("release");
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    copy(&module, &folder.join("palisade-engine-tract.wasm"))
+    copy(&module(&target, "classifier-tract"), &target.join("release").join("palisade-engine-tract.wasm"))
 }
 
 /// Builds the components and bakes the releases, with native crates of the caller's choice beside `palisade`'s.
@@ -180,7 +183,7 @@ pub(crate) fn build_with(native: &[&str]) -> Result<Built> {
     let [edge, misbehaving] = ["edge", "misbehaving"].map(|name| encode(&target, name));
     misbehaving?;
     let spin_services = folder.join("palisade-spin-services.wasm");
-    copy(&target.join(SPIN_TARGET).join("component").join("palisade_spin_services.wasm"), &spin_services)?;
+    copy(&target.join(SPIN_TARGET).join("release").join("palisade_spin_services.wasm"), &spin_services)?;
     let mut releases = Vec::new();
     for &(release, simd, name) in ARTEFACTS {
         let artefact = folder.join(name);
@@ -201,7 +204,7 @@ pub(crate) fn build_with(native: &[&str]) -> Result<Built> {
 
 /// Makes a component out of a core module that says in a custom section what it speaks, beside the program.
 fn encode(target: &Path, name: &str) -> Result<PathBuf> {
-    let module = target.join(TARGET).join("component").join(format!("palisade_{}.wasm", name.replace('-', "_")));
+    let module = module(target, name);
     let component = target.join("release").join(format!("palisade-{name}.wasm"));
     if !is_newer(&component, &[&module]) {
         let bytes = std::fs::read(&module).with_context(|| module.display().to_string())?;

@@ -60,12 +60,9 @@ pub(crate) fn run_all() -> Result<()> {
     imports(&built, &built.edge, EDGE_IMPORTS)?;
     imports(&built, &built.spin_services, SPIN_SERVICES_IMPORTS)?;
 
-    let clippy = |arguments: &[&str]| {
-        run(command(&cargo, &["clippy", "--locked"]).args(arguments).args(["--", "-D", "warnings"]))
-    };
-    clippy(&[&component::native()[..], &["--all-targets", "--release"]].concat())?;
-    for arguments in component::all_components()? {
-        clippy(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let natively = ["--all-targets", "--release"].into_iter().chain(component::native()).map(str::to_owned).collect();
+    for arguments in [natively].into_iter().chain(component::all_components()) {
+        run(command(&cargo, &["clippy", "--locked"]).args(arguments).args(["--", "-D", "warnings"]))?;
     }
     run(command(&cargo, &["doc", "--locked", "--release", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
