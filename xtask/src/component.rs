@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::shell::{cargo, command, output, root, run, target};
+use crate::shell::{cargo, command, output, root, run, run_fetching, target};
 
 /// The wasm target of the component; std there imports nothing.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -250,7 +250,7 @@ fn add_targets() -> Result<()> {
     let installed = output(&mut command("rustup", &["target", "list", "--installed"]))?;
     for target in [TARGET, SPIN_TARGET] {
         if !installed.lines().any(|line| line == target) {
-            run(&mut command("rustup", &["target", "add", target]))?;
+            run_fetching(&mut command("rustup", &["target", "add", target]))?;
         }
     }
     Ok(())

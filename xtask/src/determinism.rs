@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::component::{self, Built};
-use crate::shell::{command, root, run, target};
+use crate::shell::{command, root, run, run_fetching, target};
 
 /// Builds what it takes, and compares; `arguments` are the program's.
 pub(crate) fn run_alone(arguments: &[String]) -> Result<()> {
@@ -27,7 +27,7 @@ pub(crate) fn compare(built: &Built, arguments: &[String]) -> Result<()> {
 /// jco, in `conformance/`.
 pub(crate) fn npm_packages() -> Result<()> {
     let install = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
-    run(command("npm", &install).current_dir(root().join("conformance")))
+    run_fetching(command("npm", &install).current_dir(root().join("conformance")))
 }
 
 /// Sees that Chromium is there, and installs it where Debian's package manager may.
@@ -45,6 +45,8 @@ pub(crate) fn chromium() -> Result<()> {
              environment variable CHROMIUM"
         );
     }
-    run(&mut command("apt-get", &["update", "--quiet"]))?;
-    run(&mut command("apt-get", &["install", "--quiet", "--yes", "--no-install-recommends", "chromium"]))
+    let patiently = ["-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300", "--quiet"];
+    run_fetching(&mut command("apt-get", &[&patiently[..], &["update"]].concat()))?;
+    let install = ["install", "--yes", "--no-install-recommends", "chromium"];
+    run_fetching(&mut command("apt-get", &[&patiently[..], &install].concat()))
 }

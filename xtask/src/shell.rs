@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -28,6 +29,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{shown}` failed ({status})");
     }
     Ok(())
+}
+
+/// Runs what fetches from a network, up to three times.
+pub(crate) fn run_fetching(command: &mut Command) -> Result<()> {
+    for pause_s in [5, 30] {
+        match run(command) {
+            Ok(()) => return Ok(()),
+            Err(problem) => eprintln!("xtask: {problem:#}; once more in {pause_s} s"),
+        }
+        std::thread::sleep(Duration::from_secs(pause_s));
+    }
+    run(command)
 }
 
 /// Runs and returns what the program printed.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use crate::component::{self, Built};
-use crate::shell::{command, root, run};
+use crate::shell::{command, root, run, run_fetching};
 use crate::{determinism, shell};
 
 /// Where the site is built.
@@ -130,5 +130,6 @@ fn npm_with(built: &Built, folder: &str, arguments: &[&str], server: Option<&str
     let mut npm = command("npm", arguments);
     npm.args(["--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root().join(folder));
     npm.envs(server.map(|server| ("PALISADE_SERVER", server)));
-    run(npm.env("PALISADE_ARTEFACTS", artefacts).env("PALISADE_SCREENSHOTS", pictures))
+    npm.env("PALISADE_ARTEFACTS", artefacts).env("PALISADE_SCREENSHOTS", pictures);
+    if arguments == ["ci"] { run_fetching(&mut npm) } else { run(&mut npm) }
 }
