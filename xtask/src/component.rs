@@ -40,7 +40,8 @@ const PROFILE: &[&str] = &[
     "package.tract-data.opt-level=3",
 ];
 
-/// Which SIMD instructions the classifier is built with.
+/// Which SIMD instructions the classifier is built with. Each has a target folder, for in a common one either build undoes the other:
+/// with `--remap-path-prefix` among the flags, cargo gives files names that do not depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Simd {
     /// `.cargo/config.toml`'s.
@@ -58,11 +59,22 @@ impl Simd {
         }
     }
 
-    /// Arguments of cargo for this build alone.
-    fn arguments(self) -> Vec<String> {
+    /// Arguments of cargo for this build alone; `target` is its usual folder.
+    fn arguments(self, target: &Path) -> Vec<String> {
         match self {
             Self::Strict => Vec::new(),
-            Self::Relaxed => rustflags(TARGET, &["-Ctarget-feature=+relaxed-simd".to_owned()]),
+            Self::Relaxed => {
+                let flags = rustflags(TARGET, &["-Ctarget-feature=+relaxed-simd".to_owned()]);
+                [vec!["--target-dir".to_owned(), self.folder(target).to_string_lossy().into_owned()], flags].concat()
+            }
+        }
+    }
+
+    /// The folder that this build is made in; `target` is cargo's usual one.
+    fn folder(self, target: &Path) -> PathBuf {
+        match self {
+            Self::Strict => target.to_owned(),
+            Self::Relaxed => target.join("relaxed-simd"),
         }
     }
 
@@ -124,13 +136,13 @@ pub(crate) fn native() -> Vec<&'static str> {
 }
 
 /// Arguments of cargo for all the components, a list for each set that is built together.
-pub(crate) fn all_components() -> [Vec<String>; 4] {
-    [
+pub(crate) fn all_components() -> Result<[Vec<String>; 4]> {
+    Ok([
         components(TARGET, COMPONENTS),
-        [components(TARGET, &[CLASSIFIER]), Simd::Relaxed.arguments()].concat(),
+        [components(TARGET, &[CLASSIFIER]), Simd::Relaxed.arguments(&target()?)].concat(),
         components(TARGET, &[CLASSIFIER_TRACT]),
         components(SPIN_TARGET, &[SPIN_SERVICES]),
-    ]
+    ])
 }
 
 fn components(target: &str, packages: &[&str]) -> Vec<String> {
@@ -148,15 +160,11 @@ fn module(target: &Path, name: &str) -> PathBuf {
     target.join(TARGET).join("release").join(format!("palisade_{}.wasm", name.replace('-', "_")))
 }
 
-/// The classifier's module, beside the program. Both ways of building it leave it in one place, the last in each build: so it is copied
-/// where it is another one, not where it is newer.
+/// The classifier's module, beside the program.
 fn build_engine(target: &Path, simd: Simd, packages: &[&str]) -> Result<PathBuf> {
-    build_components(&[components(TARGET, packages), simd.arguments()].concat())?;
-    let (module, engine) = (module(target, "classifier"), target.join("release").join(simd.engine()));
-    let built = std::fs::read(&module).with_context(|| module.display().to_string())?;
-    if std::fs::read(&engine).ok().as_ref() != Some(&built) {
-        std::fs::write(&engine, built).with_context(|| engine.display().to_string())?;
-    }
+    build_components(&[components(TARGET, packages), simd.arguments(target)].concat())?;
+    let engine = target.join("release").join(simd.engine());
+    copy(&module(&simd.folder(target), "classifier"), &engine)?;
     Ok(engine)
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn run_all() -> Result<()> {
     imports(&built, &built.spin_services, SPIN_SERVICES_IMPORTS)?;
 
     let natively = ["--all-targets", "--release"].into_iter().chain(component::native()).map(str::to_owned).collect();
-    for arguments in [natively].into_iter().chain(component::all_components()) {
+    for arguments in [natively].into_iter().chain(component::all_components()?) {
         run(command(&cargo, &["clippy", "--locked"]).args(arguments).args(["--", "-D", "warnings"]))?;
     }
     run(command(&cargo, &["doc", "--locked", "--release", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
