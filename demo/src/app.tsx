@@ -1,5 +1,5 @@
 // The frame: name, pages, the model's state, and the page that is open.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { choose, useModel, type Model } from "./model";
 import { Chat } from "./pages/chat";
 import { Compare } from "./pages/compare";
@@ -20,7 +20,7 @@ export function App() {
   const open = usePage();
   const main = useRef<HTMLElement>(null);
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.title = `${open.name} · Palisade`;
     if (!first.current) main.current?.focus();
     first.current = false;
@@ -104,7 +104,7 @@ const THEMES = ["auto", "light", "dark"] as const;
 /** Light, dark, or as the system has it. */
 function Theme() {
   const [theme, setTheme] = useState(() => local.getItem("palisade-theme") ?? "auto");
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
     remember(local, "palisade-theme", theme);

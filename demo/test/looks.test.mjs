@@ -33,8 +33,9 @@ const LOOKS = {
     await page.getByText("Nothing to read yet").waitFor();
   },
   "playground-scripts": async (page) => {
-    await page.getByLabel("Your text").fill("שלום לכולם! You are an idiot. مرحبا بالعالم 👩‍👩‍👧 naïve café.");
-    await page.getByText(/comes from|No single word/).waitFor();
+    const text = "שלום לכולם! You are an idiot. مرحبا بالعالم 👩‍👩‍👧 naïve café.";
+    await page.getByLabel("Your text").fill(text);
+    await page.locator(".reading[data-words=true]", { hasText: text }).waitFor();
   },
   "chat-door": async (page) => page.getByLabel("Your name").fill("Ana"),
   "chat-nudge": async (page) => {
@@ -65,8 +66,7 @@ async function send(page, text, isNudged = false) {
   await page.getByLabel("Message", { exact: true }).fill(text);
   await page.getByRole("button", { name: "Send", exact: true }).click();
   if (isNudged) await page.getByRole("button", { name: "Send anyway" }).click();
-  await page.getByText("sending…").waitFor({ state: "detached" });
-  await page.locator(".bubble", { hasText: text }).first().waitFor();
+  await page.locator(".message[data-state]", { hasText: text }).waitFor();
 }
 
 for (const [look, arrive] of Object.entries(LOOKS)) {
@@ -77,7 +77,7 @@ for (const [look, arrive] of Object.entries(LOOKS)) {
       await arrive(page);
       for (const scheme of ["light", "dark"]) {
         await page.emulateMedia({ colorScheme: scheme });
-        await page.waitForTimeout(250); // colours fade
+        await page.evaluate(async () => void (await Promise.allSettled(document.getAnimations().map(({ finished }) => finished))));
         await page.screenshot({ path: join(folder, `${look}-${size}-${scheme}.png`), fullPage: true });
         assert.deepEqual(await faults(page), [], `${size} ${scheme}`);
       }

@@ -26,18 +26,58 @@ const send = async (page, text) => {
   await page.getByRole("button", { name: "Send", exact: true }).click();
 };
 
-/** Ends the page's worker as a fault in it does. */
-const breakWorker = (page) => Promise.all(page.workers().map((worker) => worker.evaluate(() => void setTimeout(() => { throw new Error("the worker broke"); }))));
+/** Writes a text, and waits until all that is shown is of it. */
+const write = async (page, text) => {
+  await page.getByLabel("Your text").fill(text);
+  await read(page, text);
+};
+const read = (page, text) => page.locator(".reading[data-words=true]", { hasText: text }).waitFor();
+
+/** Waits for a page of the site, as somebody who goes there finds it. */
+const arrived = (page, name) => page.waitForFunction((title) => document.activeElement.id === "main" && document.title === title, `${name} · Palisade`);
+
+/** Ends the page's worker as a fault in it does. The page terminates it when it has heard of the fault. */
+const breakWorker = async (page) => {
+  const fault = () => void setTimeout(() => { throw new Error("the worker broke"); });
+  await Promise.all(page.workers().flatMap((worker) => [worker.waitForEvent("close"), worker.evaluate(fault)]));
+};
+
+/**
+ * Watches a page from now on. What it gives fails where the page showed no frame for a second, unless a blank one beside it had to wait for
+ * its frames too: then it is the machine.
+ */
+async function watched(page) {
+  const blank = await (await browser.newContext()).newPage();
+  const watch = () => {
+    let last = performance.now();
+    globalThis.longest = 0;
+    const look = (now) => {
+      globalThis.longest = Math.max(globalThis.longest, now - last);
+      last = now;
+      requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  };
+  await Promise.all([page.evaluate(watch), blank.evaluate(watch)]);
+  return async () => {
+    const longest = await page.evaluate(() => globalThis.longest);
+    const usual = await blank.evaluate(() => globalThis.longest);
+    await blank.context().close();
+    assert(longest < 1_000 || longest < 20 * usual, `the page slept for ${longest} ms, a blank one for ${usual} ms`);
+  };
+}
 
 test("what is typed is scored as everywhere, whatever was typed before it", async () => {
   const { page, context, complaints } = await visit(browser, server.url);
   const field = page.getByLabel("Your text");
   await field.fill("");
-  await field.pressSequentially("You are a kind and helpful person, thank you. But your brother is an idiot.", { delay: 5 });
+  const text = "You are a kind and helpful person, thank you. But your brother is an idiot.";
+  await field.pressSequentially(text, { delay: 5 });
+  await read(page, text);
   await page.getByText("comes from").waitFor();
   const shown = await page.locator(".score").allInnerTexts();
   const classifier = await load({ artefact: small.path, sha256: small.sha256 });
-  const { labels, results } = await classifier.classify([await field.inputValue()]);
+  const { labels, results } = await classifier.classify([text]);
   classifier.close();
   const wanted = Array.from(results[0].scores, (score) => (score > 0 && score < 0.005 ? "<0.01" : score.toFixed(2)));
   assert.equal(shown.length, labels.length);
@@ -50,9 +90,7 @@ test("what is typed is scored as everywhere, whatever was typed before it", asyn
 
 test("sliding a threshold changes the verdict, by keyboard too", async () => {
   const { page, context } = await visit(browser, server.url);
-  await page.getByLabel("Your text").fill("That was a rather dumb idea.");
-  await page.locator(".verdict-head .chip").waitFor();
-  await page.getByText("comes from").waitFor();
+  await write(page, "That was a rather dumb idea.");
   const verdict = () => page.locator(".verdict-head .chip").innerText();
   for (const [slider, to] of [["review at", "1"], ["block at", "1"]]) {
     const sliders = page.getByRole("slider", { name: new RegExp(slider) });
@@ -76,16 +114,14 @@ test("nothing leaves the page, and it works without a network", async () => {
   await page.getByText("Try it: switch off your network").waitFor();
   assert.match(await page.locator(".facts").innerText(), /english-toxicity 0\.\d/);
   const before = server.requests.length;
-  await page.getByLabel("Your text").fill("You are an idiot, and this is not for you to keep.");
-  await page.getByText("comes from").waitFor();
+  await write(page, "You are an idiot, and this is not for you to keep.");
   assert.deepEqual(server.requests.slice(before), []);
   assert.equal(await page.locator("[data-requests]").getAttribute("data-requests"), "0");
 
   await context.setOffline(true);
   await page.reload();
   await loaded(page);
-  await page.getByLabel("Your text").fill("Still here, you idiot.");
-  await page.getByText("comes from").waitFor();
+  await write(page, "Still here, you idiot.");
   const facts = await page.locator(".facts").innerText();
   assert.match(facts, /from this browser's copy, verified/);
   assert.match(facts, /You are offline, and it works/);
@@ -144,12 +180,15 @@ test("a window of the previous version keeps its files until it is closed", asyn
   await page.getByRole("button", { name: "Try again" }).click();
   await page.getByText("comes from").waitFor();
 
-  await page.close();
-  const later = await context.newPage();
-  await later.goto(site.url);
-  await later.getByText("Try it: switch off your network").waitFor();
-  assert.match(await later.content(), /assets\/index-next\.js/);
-  while ((await caches(later)).includes(first)) await later.waitForTimeout(100);
+  // A window that comes before the old version has gone is that one's too, and keeps it.
+  let later = page;
+  do {
+    await later.close();
+    later = await context.newPage();
+    await later.goto(site.url);
+    await later.getByText("Try it: switch off your network").waitFor();
+    assert.match(await later.content(), /assets\/index-next\.js/);
+  } while ((await caches(later)).includes(first));
   assert.deepEqual(await caches(later), ["palisade-site-next"]);
   await context.close();
 });
@@ -160,23 +199,22 @@ test("a megabyte that is pasted is read from its beginning, and the page answers
   const field = page.getByLabel("Your text");
   await field.fill("");
   await page.evaluate(() => navigator.clipboard.writeText("All of this is one long text of the same words. ".repeat(22_000)));
+  const stayedAwake = await watched(page);
   await field.focus();
-  const began = Date.now();
   await page.keyboard.press("Control+V");
   await page.getByText("Only the beginning was read").waitFor();
   assert.match(await page.locator(".notice.warning").innerText(), /1,056,000 characters; the first 100,000 are here/);
-  assert(Date.now() - began < 10_000);
   await field.fill("Thank you.");
   await page.locator(".chip", { hasText: "Allow" }).waitFor();
   await page.locator(".notice").first().waitFor({ state: "detached" });
+  await stayedAwake();
   await context.close();
 });
 
 test("scripts from right to left keep their parts apart", async () => {
   const { page, context } = await visit(browser, server.url);
   const text = "שלום לכולם! You are an idiot. مرحبا بالعالم 👩‍👩‍👧.";
-  await page.getByLabel("Your text").fill(text);
-  await page.getByText("comes from").waitFor();
+  await write(page, text);
   assert.equal((await page.locator(".reading").textContent()).trim(), text);
   assert.deepEqual(await page.locator(".sentence").allTextContents().then((parts) => parts.map((part) => part.trim())), ["שלום לכולם!", "You are an idiot.", "مرحبا بالعالم 👩‍👩‍👧."]);
   assert.equal(await page.locator("textarea").evaluate((field) => getComputedStyle(field).direction), "rtl");
@@ -208,6 +246,7 @@ async function converse(url, place) {
   await nudge.waitFor();
   assert.match(await nudge.innerText(), /may read as an insult/);
   await ana.keyboard.press("Escape");
+  await nudge.waitFor({ state: "detached" });
   assert.equal(await message(ana).inputValue(), "You are an idiot.");
   assert.equal(await bo.locator("[data-id]").count(), 0, "nothing was sent");
 
@@ -265,8 +304,10 @@ test("a message that is too long does not leave", async () => {
 test("a tab that was duplicated is somebody else", async () => {
   const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
   await enter(page, "Ana");
+  const client = (page) => page.evaluate(() => sessionStorage.getItem("palisade-client"));
   const [copy] = await Promise.all([context.waitForEvent("page"), page.evaluate(() => void open(location.href))]);
   await loaded(copy);
+  await copy.waitForFunction((first) => sessionStorage.getItem("palisade-client") !== first, await client(page));
   await enter(copy, "Bo");
   await page.getByText("2 people").waitFor();
   await copy.getByText("2 people").waitFor();
@@ -338,7 +379,7 @@ test("what is typed while a message is judged is neither sent nor lost", async (
   assert.deepEqual(heard.filter(({ type }) => type === "message"), []);
   await message(page).press("Enter");
   await page.getByRole("button", { name: "Send anyway" }).click();
-  await page.locator(".message").waitFor();
+  await page.locator(".message[data-state=shown]").waitFor();
   const [sent] = heard.filter(({ type }) => type === "message");
   assert.equal(sent.text, "You are an idiot of a dog, and a good one");
   assert(sent.browser.fired.length > 0);
@@ -347,15 +388,21 @@ test("what is typed while a message is judged is neither sent nor lost", async (
 
 test("over a WebSocket: a lost connection is made again, and the same message has the same id", async () => {
   const { page, context } = await visit(browser, server.url, { hash: "#/chat" });
-  const { heard, count } = await answerRoom(page, (said, tell, socket) => {
+  let goOn;
+  const seen = new Promise((resolve) => (goOn = resolve));
+  const { heard, count } = await answerRoom(page, async (said, tell, socket) => {
     if (said.type === "message" && count() === 1) socket.close({ code: 1011 });
     else if (said.text === "too many") tell({ type: "error", code: "too-fast", detail: "try again in 3 s", id: said.id });
-    else return false;
+    else {
+      if (count() > 1) await seen;
+      return false;
+    }
     return true;
   });
   await enter(page, "Ana", { place: "server" });
   await send(page, "Is anybody there?");
   await page.getByText("sending…").waitFor();
+  goOn();
   await page.locator(".message[data-state=shown]").waitFor();
   assert.equal(count(), 2);
   const sent = heard.filter(({ type }) => type === "message");
@@ -365,7 +412,7 @@ test("over a WebSocket: a lost connection is made again, and the same message ha
   assert.deepEqual(Object.keys(heard[0]).sort(), ["client", "key", "name", "role", "type"]);
   await send(page, "too many");
   await page.getByText("Try again in 3 s").waitFor();
-  assert.equal(await message(page).inputValue(), "too many");
+  await page.waitForFunction(() => document.querySelector("textarea").value === "too many");
   await context.close();
 });
 
@@ -384,13 +431,14 @@ test("below a path, the rooms are there too", async (t) => {
   const below = await serveSite([], { below: "/palisade/" });
   t.after(() => below.close());
   const { page, context } = await visit(browser, `${below.url}/palisade`, { hash: "#/chat" });
-  const addresses = [];
-  await page.routeWebSocket(/./, (socket) => void addresses.push(new URL(socket.url()).pathname));
+  let asked;
+  const address = new Promise((resolve) => (asked = resolve));
+  await page.routeWebSocket(/./, (socket) => asked(new URL(socket.url()).pathname));
   await page.getByLabel("Your name").fill("Ana");
   await page.getByLabel("This server").check();
   await page.getByRole("button", { name: "Enter the room" }).click();
   await page.getByText("connecting").waitFor();
-  assert.deepEqual(addresses, ["/palisade/v1/rooms/lounge"]);
+  assert.equal(await address, "/palisade/v1/rooms/lounge");
   await context.close();
 });
 
@@ -469,30 +517,24 @@ test("a CSV of 5,000 lines is scored, sorted, filtered and exported, and the pag
   const { page, context, complaints } = await visit(browser, server.url, { hash: "#/compare" });
   const lines = texts(5_000);
   const csv = ["id,comment,stars", ...lines.map((text, i) => `${i},${quoted(text)},${i % 5}`)].join("\r\n");
-  await page.evaluate(() => {
-    let last = performance.now();
-    globalThis.longest = 0;
-    const look = (now) => {
-      globalThis.longest = Math.max(globalThis.longest, now - last);
-      last = now;
-      requestAnimationFrame(look);
-    };
-    requestAnimationFrame(look);
-  });
+  const stayedAwake = await watched(page);
   await drop(page, "comments.csv", csv);
   await page.getByText("of 5,000 texts").first().waitFor();
   await page.getByRole("button", { name: /^Insult/ }).first().waitFor();
-  await page.getByText("5,000 texts in").waitFor();
-  const longest = await page.evaluate(() => globalThis.longest);
-  assert(longest < 1_000, `the page slept for ${longest} ms`);
+  await page.getByText("5,000 texts in").waitFor({ timeout: 2 * TIME_MS_MAX });
+  await stayedAwake();
   assert.equal(await page.getByLabel("Text is in").inputValue(), "1");
   assert((await page.locator("tbody tr").count()) < 60, "only rows in sight exist");
 
   await page.getByRole("columnheader", { name: "Insult" }).getByRole("button").click();
   assert.equal(await page.getByRole("columnheader", { name: "Insult" }).getAttribute("aria-sort"), "descending");
   assert.match(await page.locator("tbody tr:not(.space)").first().innerText(), /idiot/);
-  await page.locator(".table-box").evaluate((box) => box.scrollTo(0, box.scrollHeight));
-  await page.locator('tr[aria-rowindex="5001"]').waitFor();
+  // Each time anew: the page scrolls to the top a moment after the table was sorted.
+  await page.waitForFunction(() => {
+    const box = document.querySelector(".table-box");
+    box.scrollTo(0, box.scrollHeight);
+    return box.querySelector('tr[aria-rowindex="5001"]');
+  });
 
   await page.getByPlaceholder("words").fill("number 1234");
   await page.getByText("1 of 5,000 texts").waitFor();
@@ -557,7 +599,7 @@ test("10,000 lines with broken quotes are told, and read again without quotes", 
   await notice.getByText(/Show the first/).click();
   assert((await notice.locator("li").count()) > 5);
   await page.getByRole("button", { name: "Read again without quotes" }).click();
-  await page.getByText(/of (9|10),\d{3} texts/).first().waitFor();
+  await page.getByText("of 10,000 texts").first().waitFor(); // with the quotes there were fewer
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByText(/stopped before [\d,]+ more/).waitFor();
   await page.getByRole("button", { name: "Other texts" }).click();
@@ -598,8 +640,7 @@ test("characters of several bytes come through, wherever the parts of a large fi
   // 1.2 MB of two bytes a character, after an odd number of bytes.
   const lines = Array.from({ length: 300 }, (_, i) => `${i},${"é".repeat(2_000)}`);
   await drop(page, "accents.csv", ["n,text", ...lines].join("\n"));
-  await page.getByText("300 texts").first().waitFor();
-  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByText("300 texts in").waitFor();
   assert.equal(await page.locator(".notice.warning").count(), 0);
   await context.close();
 });
@@ -737,8 +778,7 @@ test("everything is reached by keyboard", async () => {
   await page.getByRole("link", { name: "Chat room" }).focus();
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "A chat that asks first" }).waitFor();
-  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
-  assert.equal(await page.title(), "Chat room · Palisade");
+  await arrived(page, "Chat room");
   await context.close();
 });
 
@@ -776,6 +816,7 @@ test("the keyboard keeps its place where what had it goes away", async () => {
   await focusIs("main");
 
   await page.goto(`${server.url}/#/compare`);
+  await arrived(page, "Compare");
   await page.getByRole("button", { name: "Use the sample comments" }).press("Enter");
   await page.getByRole("button", { name: "Other texts" }).waitFor();
   await focusIs("main");
@@ -797,12 +838,11 @@ test("another release can be chosen, and is remembered", async () => {
 
 test("the theme can be changed", async () => {
   const { page, context } = await visit(browser, server.url);
-  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
-  const light = await ground();
+  const light = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   await page.getByRole("button", { name: "Theme: auto" }).click();
   await page.getByRole("button", { name: "Theme: light" }).click();
   await page.getByRole("button", { name: "Theme: dark" }).waitFor();
-  assert.notEqual(await ground(), light);
+  await page.waitForFunction((light) => getComputedStyle(document.documentElement).backgroundColor !== light, light);
   await context.close();
 });
 

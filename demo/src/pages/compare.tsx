@@ -1,7 +1,7 @@
 // Many texts at once: a table, how scores are spread, filters, export.
 import { judge, type Classifier, type Threshold } from "@palisade/moderation";
 import Papa from "papaparse";
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import sample from "../../comments.txt?raw";
 import { Plot } from "../compare/plot";
 import { hasHeader, isText, readFile, readLines, ROWS_MAX, textColumn, type Table } from "../compare/read";
@@ -23,7 +23,7 @@ export function Compare({ model }: { model: Model }) {
   const [problem, setProblem] = useState<string | null>(null);
   const [reading, setReading] = useState(false);
   const shown = useRef(table);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (shown.current !== table) focusNew(); // what had the focus is gone
     shown.current = table;
   }, [table]);

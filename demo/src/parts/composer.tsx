@@ -1,5 +1,5 @@
 import type { Threshold } from "@palisade/moderation";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { isAbort, type Model } from "../model";
 import { judgementOf } from "../room/judgement";
 import { TEXT_BYTES_MAX, type Judgement } from "../room/protocol";
@@ -42,11 +42,12 @@ export function Composer({ model, roomJudges, policy, disabled, refused, onSend 
     judgementOf(classifier, text, policy, stale.signal).then(setHint, () => {});
     return () => stale.abort();
   }, [text, classifier, policy]);
-  useEffect(() => edit.current?.focus(), [nudge]);
-  useEffect(() => {
+  // At once with what is shown: a moment later the person may have moved the focus, or typed on.
+  useLayoutEffect(() => edit.current?.focus(), [nudge]);
+  useLayoutEffect(() => {
     if (!disabled) field.current?.focus();
   }, [disabled]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (refused) write(text.trim() === "" ? refused.text : `${refused.text}\n${text}`);
   }, [refused]);
 

@@ -1,6 +1,7 @@
 // The tarball of `npm pack`, installed into fresh projects: Vite, webpack, plain modules and Node. Each scores a text with the same result.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,11 +32,12 @@ function installed(name) {
 /** The page's title once it has a result. Fails with what the page complained of. */
 async function titled(url) {
   const page = await browser.newPage();
+  page.setDefaultTimeout(120_000);
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("response", (response) => response.status() >= 400 && !response.url().endsWith("favicon.ico") && complaints.push(`${response.status()} ${response.url()}`));
   await page.goto(url);
-  await page.waitForFunction("document.title !== 'loading'", null, { timeout: 60_000 }).catch(() => {});
+  await page.waitForFunction("document.title !== 'loading'").catch(() => {});
   const title = await page.title();
   await page.close();
   return [title, complaints];
@@ -80,6 +82,7 @@ test("a Vite project runs in development", async () => {
   const project = join(folder, "vite");
   cpSync(small.path, join(project, "public", `${small.sha256}.wasm`));
   const vite = spawn(process.execPath, ["node_modules/vite/bin/vite.js", "--port", "0", "--host", "127.0.0.1"], { cwd: project });
+  const ended = once(vite, "exit");
   try {
     const url = await new Promise((resolve, reject) => {
       let said = "";
@@ -92,7 +95,8 @@ test("a Vite project runs in development", async () => {
     });
     assert.deepEqual(await titled(url), [expected, []]);
   } finally {
-    vite.kill();
+    vite.kill("SIGKILL");
+    await ended; // it may still write into the project
   }
 });
 

@@ -40,18 +40,21 @@ const refusal = (options) =>
     },
   );
 
-/** Counts the workers that start from now until `end`. */
+/** Counts the workers that start from now until `end`, and how often one of them scored. */
 function counted() {
-  let count = 0;
-  const started = () => (count += 1);
+  const counts = { started: 0, scored: 0 };
+  const started = (worker) => {
+    counts.started += 1;
+    worker.on("message", ({ type }) => type === "scored" && (counts.scored += 1));
+  };
   process.on("worker", started);
-  return { end: () => (process.off("worker", started), count) };
+  return { end: () => (process.off("worker", started), counts) };
 }
 
 /** What a program of its own says, and its exit status; null where it did not end. */
 function ran(script) {
   const root = new URL("..", import.meta.url);
-  const { stdout, status } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: root, encoding: "utf8", timeout: 20_000 });
+  const { stdout, status } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: root, encoding: "utf8", timeout: 120_000 });
   return [stdout, status];
 }
 
@@ -198,25 +201,26 @@ test("a text of a megabyte is cut, and says so", async () => {
 });
 
 test("a cancelled call rejects with the signal's reason, and the next one is answered", async () => {
+  // The regular release, which is at it for many seconds: to start another worker takes a fraction of one.
+  const classifier = await load({ artefact: regular.path, sha256: regular.sha256 });
+  const workers = counted();
   const stale = new AbortController();
-  const slow = classifier.classify(Array(64).fill(LONG), { words: true, signal: stale.signal });
+  const slow = classifier.classify(Array(64).fill(LONG.repeat(3)), { words: true, signal: stale.signal });
   const other = classifier.classify(["hello"]);
   setTimeout(20).then(() => stale.abort(new Error("typed on")));
   await assert.rejects(slow, /typed on/);
-  const began = performance.now();
   const { labels, results } = await other;
   assert.equal(results.length, 1);
-  const waited = performance.now() - began;
-  assert(waited < 5_000, `the next call waited ${waited} ms`);
+  assert.deepEqual(workers.end(), { started: 1, scored: 1 }, "another worker answered, while the first was in the middle of what had been cancelled");
   const again = await classifier.classify(["hello"]);
   assert.deepEqual([again.labels, again.results[0].scores], [labels, results[0].scores]);
   await assert.rejects(classifier.classify(["a"], { signal: AbortSignal.abort(new Error("before")) }), /before/);
+  classifier.close();
 });
 
 test("loading can be given up, and a closed classifier says so", async () => {
   const stop = new AbortController();
-  const loading = load({ artefact: regular.path, sha256: regular.sha256, signal: stop.signal });
-  setTimeout(5).then(() => stop.abort(new Error("gone")));
+  const loading = load({ artefact: regular.path, sha256: regular.sha256, signal: stop.signal, onProgress: () => stop.abort(new Error("gone")) });
   await assert.rejects(loading, /gone/);
   const closed = await load({ artefact: small.path, sha256: small.sha256 });
   const pending = closed.classify(["a"]);
@@ -230,15 +234,15 @@ test("a call that is cancelled while it waits disturbs nobody", async () => {
   const bulk = classifier.classify(Array(8).fill(LONG), { words: true });
   let done = false;
   bulk.finally(() => (done = true));
-  const until = performance.now() + 60_000;
+  const until = performance.now() + 600_000;
   for (let typed = new AbortController(); !done && performance.now() < until; typed = new AbortController()) {
     classifier.classify(["hello"], { signal: typed.signal }).catch(() => {});
     await setTimeout(200);
     typed.abort();
   }
-  assert(done, "the other call was not answered in a minute");
+  assert(done, "the other call was not answered in ten minutes");
   assert.equal((await bulk).results.length, 8);
-  assert.equal(workers.end(), 0);
+  assert.equal(workers.end().started, 0);
 });
 
 test("a call keeps what is scored of it when the worker is replaced", async () => {
@@ -248,17 +252,20 @@ test("a call keeps what is scored of it when the worker is replaced", async () =
   const bulk = classifier.classify(texts);
   let done = false;
   bulk.finally(() => (done = true));
-  const until = performance.now() + 60_000;
+  const until = performance.now() + 600_000;
   for (let typed = new AbortController(); !done && performance.now() < until; typed = new AbortController()) {
+    // Calls take turns: when the short one is answered, the long one is next, and the other has a part of its results.
+    const short = classifier.classify(["hello"]);
     classifier.classify(Array(8).fill(LONG), { words: true, signal: typed.signal }).catch(() => {});
-    await setTimeout(300);
+    await short;
+    await setTimeout(100);
     typed.abort();
   }
-  assert(done, "the other call was not answered in a minute");
+  assert(done, "the other call was not answered in ten minutes");
   const { milliseconds, ...classified } = await bulk;
   assert.deepEqual({ ...classified, milliseconds: 0 }, { ...undisturbed, milliseconds: 0 });
   assert(milliseconds > 0);
-  assert(workers.end() > 0, "no worker was replaced");
+  assert(workers.end().started > 0, "no worker was replaced");
 });
 
 test("a program ends though it did not close, and though it cancelled", () => {

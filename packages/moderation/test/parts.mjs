@@ -59,6 +59,7 @@ export async function serve(mounts, headers = {}) {
 export function browse(...flags) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    timeout: 120_000,
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", ...flags],
   });
 }
