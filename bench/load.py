@@ -16,7 +16,6 @@ import math
 import os
 import platform
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ from comparison.common import (
     ROOT,
     SCORE_DIFFERENCE_MAX,
     BenchError,
+    install_program,
     machine,
-    run,
     table,
     virtual_environment,
     with_range,
@@ -50,10 +50,14 @@ SCRIPT = BENCH / "load.lua"
 ROUTE = "/v1alpha1/comments:analyze"
 ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "INSULT", "PROFANITY", "THREAT", "IDENTITY_ATTACK")
 SHORT_TEXTS = 10
-START_S_MAX = 120  # palisade compiles the component at its first start on a machine
-STOP_S_MAX = 40
+START_S_MAX = 600  # palisade compiles the component at its first start on a machine
+STOP_S_MAX = 120
 ANSWER_S_MAX = 30
 IDLE_CPU_SECONDS = 0.02  # within 0.2 s
+# Fewer answers than these, or than connections, are not measured but asked for again, for longer, at most so long.
+ANSWERS_MIN = 20
+SECONDS_MAX = 60
+ENDED = (FileNotFoundError, ProcessLookupError)  # what reading below /proc raises where a process or thread has ended
 MEASURES = ("requests_per_second", "p50_ms", "p99_ms", "cpu_ms_per_request")
 MEMORY = ("resident", "anonymous", "peak")
 
@@ -103,20 +107,21 @@ class Server:
         """The folders in /proc of the process and all below it."""
         found = [Path("/proc") / str(self.process.pid)]
         for process in found:
-            for children in process.glob("task/*/children"):
-                found += [Path("/proc") / child for child in children.read_text().split()]
+            for thread in threads(process):
+                found += [Path("/proc") / child for child in told(thread / "children").split()]
         return found
 
     def forget_peak(self) -> None:
         for process in self.processes():
-            (process / "clear_refs").write_text("5")  # resets VmHWM; see proc(5)
+            with suppress(*ENDED):
+                (process / "clear_refs").write_text("5")  # resets VmHWM; see proc(5)
 
     def memory(self) -> dict[str, int]:
         """Bytes of all processes together. What two of them share is counted twice, as in every sum of this kind."""
         names = dict(zip(("VmRSS", "RssAnon", "VmHWM"), MEMORY, strict=True))
         sums = dict.fromkeys(MEMORY, 0)
         for process in self.processes():
-            for line in (process / "status").read_text().splitlines():
+            for line in told(process / "status").splitlines():
                 key, _, value = line.partition(":")
                 if key in names:
                     sums[names[key]] += int(value.split()[0]) * 1024
@@ -125,8 +130,8 @@ class Server:
     def cpu_seconds(self) -> float:
         ticks = 0
         for process in self.processes():
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])  # utime and stime
+            fields = told(process / "stat").rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:13]))  # utime and stime
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def settle(self) -> None:
@@ -158,20 +163,25 @@ class Server:
             self.process.wait()
 
 
-def install_wrk() -> None:
-    if shutil.which("wrk"):
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise BenchError("the load comes from `wrk`, which is not installed: sudo apt-get install wrk")
-    run("reading Debian's package lists", ["apt-get", "update", "--quiet"])
-    run("installing wrk", ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "wrk"])
+def threads(process: Path) -> list[Path]:
+    """The folders of a process's threads; none where it has ended."""
+    with suppress(*ENDED):
+        return list((process / "task").iterdir())
+    return []
+
+
+def told(file: Path) -> str:
+    """What a file below /proc says; nothing where its process or thread has ended."""
+    with suppress(*ENDED):
+        return file.read_text()
+    return ""
 
 
 def start(palisade: Path, release: Path, servers: dict[str, Server]) -> Path:
     """Starts both servers, and gives the peer's Python."""
     if not palisade.is_file():
         raise BenchError(f"there is no {palisade}: build it with `cargo xtask component`")
-    install_wrk()
+    install_program("wrk")
     python = virtual_environment(ROOT / "target" / "bench-load-venv", PEER_FOLDER / "requirements.txt")
     WORK.mkdir(parents=True, exist_ok=True)
 
@@ -182,6 +192,7 @@ def start(palisade: Path, release: Path, servers: dict[str, Server]) -> Path:
     processes = len(os.sched_getaffinity(0))
     uvicorn = [python, "-m", "uvicorn", "--app-dir", PEER_FOLDER, "app:app", "--port", "0", "--no-access-log"]
     uvicorn += ["--loop", "uvloop", "--http", "httptools", "--workers", str(processes)]
+    uvicorn += ["--timeout-worker-healthcheck", "60"]  # or one that a busy machine stalls for 5 s is killed
     servers[PEER] = Server(PEER, uvicorn, RELEASE=str(release))
     servers[OURS].wait("http://", 1)
     servers[PEER].wait("Application startup complete", processes)
@@ -242,8 +253,8 @@ def percentile(counts: dict[int, int], percent: int) -> int:
     raise BenchError("not a single request was answered")
 
 
-def load(server: Server, bodies_file: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """What wrk counts in one run, and what the server's processes used."""
+def count(server: Server, bodies_file: Path, connections: int, seconds: int) -> tuple[dict[str, Any], float]:
+    """What wrk counts in some seconds, and the seconds that the server's processes computed."""
     command = ["wrk", "--threads", str(min(connections, 2)), "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", f"{ANSWER_S_MAX}s", "--script", SCRIPT, server.url]
     cpu_seconds = server.cpu_seconds()
@@ -252,10 +263,22 @@ def load(server: Server, bodies_file: Path, connections: int, seconds: int) -> d
     server.settle()
     if done.returncode or not done.stdout.splitlines()[-1:]:
         raise BenchError(f"wrk failed on {server.name} with status {done.returncode}: {done.stdout}")
-    counted = json.loads(done.stdout.splitlines()[-1])
-    requests, errors, duration_us = counted["requests"], counted["errors"], counted["duration_us"]
-    if requests < connections:
-        raise BenchError(f"{server.name} answered {requests} requests within {seconds} s on {connections} connections")
+    return json.loads(done.stdout.splitlines()[-1]), cpu_seconds
+
+
+def load(server: Server, bodies_file: Path, connections: int, seconds: int) -> dict[str, Any]:
+    """What wrk counts in one run, and what the server's processes used."""
+    answers_min = max(connections, ANSWERS_MIN)
+    while True:
+        counted, cpu_seconds = count(server, bodies_file, connections, seconds)
+        requests, errors, duration_us = counted["requests"], counted["errors"], counted["duration_us"]
+        if requests >= answers_min:
+            break
+        few = f"{server.name} answered {requests} requests within {seconds} s on {connections} connections"
+        if seconds >= SECONDS_MAX:
+            raise BenchError(few)
+        seconds *= 2
+        print(f"{few}; asking again for {seconds} s", file=sys.stderr)
     counts = without_correction(dict(map(tuple, counted["latencies"])), duration_us // (requests // connections))
     if sum(counts.values()) != requests - errors["timeout"]:
         raise BenchError("wrk's latencies do not add up to its requests: another version than 4.1 or 4.2?")

@@ -8,6 +8,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,42 @@ ROOT = BENCH.parent
 # Our engine reads activations in 7 bits, the peers in float32.
 SCORE_DIFFERENCE_MAX = 0.05
 
+# Seconds before the second and the third try of what reads from the network.
+PAUSES_S = (10, 30)
+
 
 class BenchError(Exception):
     """Something is missing or broke; the message says what to do."""
 
 
-def run(what: str, command: list[str | Path], cwd: Path = ROOT) -> None:
-    """Runs a step of the preparation; its output goes to stderr, for stdout holds the result."""
+def run(what: str, command: list[str | Path], cwd: Path = ROOT, pauses_s: tuple[int, ...] = ()) -> None:
+    """Runs a step of the preparation, again after each pause; its output goes to stderr, for stdout holds the result."""
     if not shutil.which(command[0]):
         raise BenchError(f"{what} needs `{command[0]}`, which is not installed")
-    if status := subprocess.run(command, cwd=cwd, stdout=sys.stderr).returncode:
-        raise BenchError(f"{what} failed with status {status}: (cd {cwd} && {' '.join(map(str, command))})")
+    for pause_s in (*pauses_s, None):
+        if not (status := subprocess.run(command, cwd=cwd, stdout=sys.stderr).returncode):
+            return
+        failure = f"{what} failed with status {status}: (cd {cwd} && {' '.join(map(str, command))})"
+        if pause_s is None:
+            raise BenchError(failure)
+        print(f"{failure}; trying again in {pause_s} s", file=sys.stderr)
+        time.sleep(pause_s)
+
+
+def download(what: str, command: list[str | Path], cwd: Path = ROOT) -> None:
+    """Runs a step that reads from the network: pip and npm themselves give up where an answer breaks off."""
+    run(what, command, cwd, PAUSES_S)
+
+
+def install_program(name: str) -> str:
+    """Installs a program from Debian's package of the same name, unless it is there."""
+    if not shutil.which(name):
+        get = ["apt-get", "--option", "Acquire::Retries=5", "--option", "DPkg::Lock::Timeout=300", "--quiet"]
+        if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise BenchError(f"`{name}` is not installed: sudo apt-get install {name}")
+        download("reading Debian's package lists", [*get, "update"])
+        download(f"installing {name}", [*get, "install", "--yes", "--no-install-recommends", name])
+    return name
 
 
 def sha256(*files: Path) -> str:
@@ -38,14 +65,17 @@ def sha256(*files: Path) -> str:
     return digest.hexdigest()
 
 
-def install(sources: list[Path], folder: Path, steps: list[tuple[str, list[str | Path]]]) -> None:
+Step = tuple[Callable[..., None], str, list[str | Path]]  # `run` or `download`, and what it takes
+
+
+def install(sources: list[Path], folder: Path, steps: list[Step]) -> None:
     """Fills ``folder`` by ``steps``, run beside the first source, unless it was filled from the same ``sources`` before."""
     stamp = folder / ".palisade-source-sha256"
     wanted = sha256(*sources)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    for what, command in steps:
-        run(what, command, cwd=sources[0].parent)
+    for way, what, command in steps:
+        way(what, command, cwd=sources[0].parent)
     stamp.write_text(wanted)
 
 
@@ -55,7 +85,8 @@ def virtual_environment(folder: Path, requirements: Path) -> Path:
     create = [sys.executable, "-m", "venv", "--clear", folder]
     fill = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements]
     create_with = "creating a virtual environment (with Python's `venv` and `ensurepip`)"
-    install([requirements], folder, [(create_with, create), (f"installing {requirements.relative_to(ROOT)}", fill)])
+    named = f"installing {requirements.relative_to(ROOT)}"
+    install([requirements], folder, [(run, create_with, create), (download, named, fill)])
     return python
 
 

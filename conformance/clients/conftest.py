@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,17 @@ from pathlib import Path
 import pytest
 
 from serving import KEY, QUOTA, QUOTA_KEYS, Server
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+from comparison.common import install_program  # noqa: E402
+
+# A machine that is busy with other things must not make the server refuse what a test sends: the limits have tests of
+# their own, which set them by flags.
+PATIENCE = {
+    "PALISADE_QUEUE_MS_MAX": "20000",
+    "PALISADE_BODY_MS_MAX": "60000",
+    "PALISADE_REQUEST_MS_MAX": "120000",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +45,7 @@ def starter(palisade: str, folder: Path, stack: ExitStack) -> Callable[..., Serv
     def start(*flags: object, **environment: str) -> Server:
         place = folder / f"server-{next(numbers)}"
         feedback = {"PALISADE_FEEDBACK_FILE": str(place / "feedback.sqlite")}  # and not in somebody's home
-        environment = environment_of_server() | feedback | environment
+        environment = environment_of_server() | PATIENCE | feedback | environment
         server = Server(palisade, [str(flag) for flag in flags], place, environment)
         stack.callback(server.stop)
         return server
@@ -69,7 +81,7 @@ def feedback_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(start_for_all: Callable[..., Server], feedback_file: Path) -> Server:
-    """Wants no key, keeps feedback; the rest is as it comes."""
+    """Wants no key, keeps feedback."""
     return start_for_all("--feedback", feedback_file)
 
 
@@ -80,6 +92,11 @@ def keyed_server(start_for_all: Callable[..., Server], tmp_path_factory: pytest.
     quotas = {KEY: 6000} | dict.fromkeys(QUOTA_KEYS, QUOTA)
     file.write_text("".join(key_table(key, quota) for key, quota in quotas.items()))
     return start_for_all("--keys", file)
+
+
+@pytest.fixture(scope="session")
+def slowhttptest() -> str:
+    return install_program("slowhttptest")
 
 
 def key_table(key: str, requests_per_minute: int) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 CLIENTS = Path(__file__).resolve().parent
 ROOT = CLIENTS.parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
-from comparison.common import BenchError, install, virtual_environment  # noqa: E402
+from comparison.common import BenchError, download, install, virtual_environment  # noqa: E402
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 VENV = TARGET / "clients-venv"
@@ -48,7 +48,8 @@ def prepare() -> Path:
     """Installs all clients, and gives the Python that has them."""
     check_tools()
     python = virtual_environment(VENV, CLIENTS / "requirements.txt")
-    install([NODE / "package-lock.json"], NODE / "node_modules", [("installing Node's clients", ["npm", "ci"])])
+    step = (download, "installing Node's clients", ["npm", "ci"])
+    install([NODE / "package-lock.json"], NODE / "node_modules", [step])
     return python
 
 

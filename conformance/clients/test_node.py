@@ -16,5 +16,5 @@ def test_the_library_for_node_works(server, keyed_server, script):
     keys = {"KEY": KEY, "WRONG_KEY": WRONG_KEY, "QUOTA_KEY": NODE_QUOTA_KEY}
     texts = {"FRIENDLY": FRIENDLY, "INSULT": INSULT, "THREAT": THREAT, "TWO_SENTENCES": TWO_SENTENCES}
     given = [f"{name}={value}" for name, value in (urls | keys | texts).items()]
-    ended = subprocess.run(["node", NODE / script, *given], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(["node", NODE / script, *given], capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,5 +1,6 @@
 """Traces by OpenTelemetry's protocol, at a collector of the test."""
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -89,8 +90,9 @@ def test_traces_are_sent_while_the_server_runs(start, collector):
 
 
 def test_a_collector_that_is_away_harms_nothing(start):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as nobody:
-        port = nobody.server_port
-    server = start(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", OTEL_BSP_SCHEDULE_DELAY="100")
-    for _ in range(20):
-        assert server.post("/v1/moderate", {"texts": [INSULT]}).status == 200
+    with socket.socket() as nobody:  # has the port, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        server = start(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100")
+        for _ in range(20):
+            assert server.post("/v1/moderate", {"texts": [INSULT]}).status == 200
