@@ -39,6 +39,7 @@ impl Mlflow {
         let process = command.process_group(0).spawn().unwrap();
         let address = format!("http://127.0.0.1:{port}");
         let mut mlflow = Self { venv, folder, address, process };
+        palisade_registry::tls::provide(); // for `reqwest` here
         let begin = Instant::now();
         let health = format!("{}/health", mlflow.address);
         while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {

@@ -114,6 +114,8 @@ impl Server {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE_TIMEOUT)
+            // Its server closes a connection that was idle for 5 s, perhaps just as the next request goes out, and that would be lost.
+            .pool_max_idle_per_host(0)
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("palisade/", env!("CARGO_PKG_VERSION")))
