@@ -36,7 +36,7 @@ export async function serveSite(over = [], { below = "/", policy = recommended()
  * what the first version's assets are called, and their names in the next.
  */
 export async function serveVersions() {
-  const names = new Map(readdirSync(join(site, "assets")).filter((name) => !name.endsWith(".br")).map((name) => [name, name.replace(/-[^-.]*\./, "-next.")]));
+  const names = new Map(readdirSync(join(site, "assets")).filter((name) => !name.endsWith(".br")).map((name) => [name, name.replace(/-[\w-]{8}\./, "-next.")]));
   let isNext = false;
   const next = (file, content) => {
     const text = [...names].reduce((text, [first, then]) => text.replaceAll(first, then), content.toString());
